@@ -1,0 +1,70 @@
+# The same few commands for people and for CI. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter that runs and is new enough; a pyenv shim may exist and not run.
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+CODE = $(wildcard syncd tests benchmarks demo)
+COMPILE = "$$scratch/bin/uv" pip compile --quiet pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --upgrade \
+	--custom-compile-command "make lock"
+
+.PHONY: help demo test bench lint fmt types lock trust clean cover
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1	\2/' | expand -t 10
+
+demo: $(STAMP)  ## run the whole story on this machine, no container and no cloud
+	@$(BIN)/python -m demo
+
+test: $(STAMP)  ## run every test once, then check the coverage of the pure core
+	@rm -f .coverage .coverage.*
+	@$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=0 tests
+	@$(MAKE) cover
+
+cover: $(STAMP)  ## check that the pure core is covered wholly, from the last `make test`
+	@test -f .coverage || { echo "no coverage data yet: run 'make test' first" >&2; exit 1; }
+	@$(BIN)/coverage report --skip-covered
+
+trust: $(STAMP)  ## run the property, fault and crash suites with many more examples
+	@SYNCD_HYPOTHESIS_PROFILE=trust $(BIN)/pytest -n 2 -m trust --timeout 1800 tests
+
+bench: $(STAMP)  ## measure on this machine and print the figures
+	@$(BIN)/python -m benchmarks
+
+lint: $(STAMP)  ## check style, formatting and types
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run 'make fmt'" >&2; exit 1; }
+	@$(MAKE) types
+
+types: $(STAMP)  ## check types only
+	@$(BIN)/mypy $(CODE)
+
+fmt: $(STAMP)  ## format, and repair what can be repaired safely
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+lock:  ## make the hashed, host-free requirements anew from pyproject.toml
+	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	$(PYTHON) -m venv "$$scratch"; "$$scratch/bin/python" -m pip install -qq uv; \
+	$(COMPILE) -o requirements/run.lock; \
+	$(COMPILE) --extra dev -o requirements/dev.lock
+
+clean:  ## remove everything that these targets made
+	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, none was found" >&2; exit 1; }
+	@echo "installing into .venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --require-hashes --no-deps -r requirements/dev.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@

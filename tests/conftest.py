@@ -1,0 +1,121 @@
+"""What every test may ask for: databases that are its own, the reference data, one event loop.
+
+A worker starts one PostgreSQL and a test makes databases in it. ``SYNCD_TEST_DSN`` names a
+server to use instead; ``SYNCD_TEST_PG`` chooses the programs, for example ``15``.
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+import hypothesis
+import pytest
+from msgspec import Struct
+
+from syncd import embedded
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+
+# Two workers on two cores make single examples slow at times; a deadline would only flicker.
+hypothesis.settings.register_profile("test", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("trust", deadline=None, print_blob=True, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("SYNCD_HYPOTHESIS_PROFILE", "test"))
+
+
+class ExternalServer(Struct, frozen=True):
+    """A server that somebody else started, by the URL of one of its databases."""
+
+    url: str
+
+    def dsn(self, database: str = "") -> str:
+        """The same URL for another database; the given one when none is named."""
+        return urlsplit(self.url)._replace(path=f"/{database}").geturl() if database else self.url
+
+
+AnyServer: TypeAlias = embedded.Server | ExternalServer
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> Literal["asyncio"]:
+    """The loop that production runs on, and no other."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def pg_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyServer]:
+    """A running server, one per worker."""
+    url = os.environ.get("SYNCD_TEST_DSN")
+    if url:
+        yield ExternalServer(url)
+        return
+    preferred = os.environ.get("SYNCD_TEST_PG") or None
+    server = embedded.prepare(tmp_path_factory.mktemp("pg"), preferred=preferred)
+    try:
+        with embedded.start(server, settings={"max_connections": "200"}):
+            yield server
+    finally:
+        embedded.discard(server)
+
+
+@pytest.fixture
+def make_database(pg_server: AnyServer) -> Iterator[Callable[[str], str]]:
+    """Makes empty databases: a suffix in, a DSN out; all are dropped when the test ends.
+
+    It may be called from plain and from async tests: its own loop runs in a thread.
+    """
+    made: list[str] = []
+    with ThreadPoolExecutor(max_workers=1) as thread:
+
+        def make(name_suffix: str) -> str:
+            name = f"t_{uuid.uuid4().hex[:12]}_{name_suffix}"
+            thread.submit(asyncio.run, _create(pg_server.dsn(), name)).result()
+            made.append(name)
+            return pg_server.dsn(name)
+
+        try:
+            yield make
+        finally:
+            thread.submit(asyncio.run, _drop(pg_server.dsn(), made)).result()
+
+
+@pytest.fixture
+def pg_dsn(make_database: Callable[[str], str]) -> str:
+    """The DSN of an empty database of this test's own."""
+    return make_database("main")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of reference data: ``SYNCD_SHARED``, else ``shared`` beside the repository."""
+    folder = Path(os.environ.get("SYNCD_SHARED") or REPOSITORY.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip("no reference data: set SYNCD_SHARED to its folder")
+    return folder
+
+
+async def _create(admin_dsn: str, name: str) -> None:
+    connection = await asyncpg.connect(admin_dsn)
+    try:
+        # Copying files is faster than the log for an empty template; the choice came with 15.
+        copying = connection.get_server_version().major >= 15
+        strategy = " STRATEGY file_copy" if copying else ""
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0{strategy}')
+    finally:
+        await connection.close()
+
+
+async def _drop(admin_dsn: str, names: list[str]) -> None:
+    if not names:
+        return
+    connection = await asyncpg.connect(admin_dsn)
+    try:
+        for name in names:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    finally:
+        await connection.close()
