@@ -58,6 +58,7 @@ CREATE TABLE syncd_fingerprint (
     hash_version smallint NOT NULL,
     present boolean NOT NULL,               -- at the source, when last looked at
     open boolean NOT NULL,                  -- look again in every sweep
+    unsettled boolean NOT NULL,             -- open, of unknown digest, or parked
     state text NOT NULL,
     outcome text NOT NULL,
     key bytea NOT NULL,
@@ -69,11 +70,9 @@ CREATE TABLE syncd_fingerprint (
     PRIMARY KEY (entity_id, key)
 ) WITH (fillfactor = 90);
 
--- The few that need attention; the whole table is never scanned for a status page.
-CREATE INDEX syncd_fingerprint_parked ON syncd_fingerprint (entity_id, outcome)
-    WHERE outcome IN ('conflict', 'invalid', 'unsupported', 'held', 'waiting', 'failed');
-CREATE INDEX syncd_fingerprint_tombstone ON syncd_fingerprint (changed_at)
-    WHERE state = 'src_deleted';
+-- The few that need attention. Only `unsettled` is indexed, which seldom changes, so that an
+-- ordinary update of an entry stays within its page.
+CREATE INDEX syncd_fingerprint_unsettled ON syncd_fingerprint (entity_id) WHERE unsettled;
 
 CREATE TABLE syncd_run (
     run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

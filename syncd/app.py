@@ -1,0 +1,133 @@
+"""The composition root: a configuration becomes a site, its jobs and the verbs that use them."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from syncd.config import Config
+from syncd.jobs.explain import Explainer
+from syncd.jobs.review import Review
+from syncd.jobs.runner import Runner
+from syncd.jobs.setup import Setup
+from syncd.jobs.verify import Verifier
+from syncd.metrics import Metrics
+from syncd.progress import Progress
+from syncd.reports import (
+    Check,
+    ConflictView,
+    EntityStatus,
+    ExplainReport,
+    HeldView,
+    InitReport,
+    RunReport,
+    StatusReport,
+    VerifyReport,
+)
+from syncd.site import Site
+
+Select = frozenset[str] | None
+
+
+class App:
+    """One pipeline and its verbs. Each may raise any SyncdError; see the jobs for what they do."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.metrics = Metrics(str(type(site.config.source).__struct_config__.tag))
+        self._runner = Runner(site, self.metrics)
+        self._review = Review(site, self._runner)
+
+    async def init(self, *, accept_schema: Sequence[str] = ()) -> InitReport:
+        """Make ledger and tables, pin schemas."""
+        return await Setup(self._site).init(accept_schema)
+
+    async def validate(self) -> list[Check]:
+        """Check everything, write nothing."""
+        return await Setup(self._site).validate()
+
+    async def plan(self, select: Select, *, samples: int) -> RunReport:
+        """What a run would do."""
+        return await self._runner.plan(select, samples=samples)
+
+    async def run(self, select: Select, *, accept_rewind: bool, progress: Progress) -> RunReport:
+        """One pass."""
+        return await self._runner.run(select, accept_rewind=accept_rewind, progress=progress)
+
+    async def status(self) -> StatusReport:
+        """What the ledger knows."""
+        await self._site.assert_ledger()
+        lease = await self._site.runs.holder() or {}
+        run_id, run_status = await self._site.reviews.last_run()
+        entities, parked = await self._site.reviews.status()
+        return StatusReport(
+            pipeline=self._site.config.pipeline,
+            lease_holder=lease.get("holder", "") if lease.get("held") else "",
+            lease_epoch=lease.get("epoch", 0),
+            last_run=run_id,
+            last_run_status=run_status,
+            entities=tuple(
+                EntityStatus(
+                    name=row["name"],
+                    records=row["records"],
+                    parked=dict(parked.get(row["entity_id"], {})),
+                    open_conflicts=row["open_conflicts"],
+                    held_deletes=row["held"],
+                    last_success=row["last_success"],
+                    last_status=row["last_status"],
+                    drift=row["drift"],
+                )
+                for row in entities
+            ),
+        )
+
+    async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int:
+        """Have the next run look again."""
+        return await self._review.resync(select, keys=keys)
+
+    async def verify(self, select: Select) -> VerifyReport:
+        """Compare both sides in full."""
+        return await Verifier(self._site).verify(select)
+
+    async def explain(self, entity: str, key: Sequence[str]) -> ExplainReport:
+        """All about one record."""
+        return await Explainer(self._site).explain(entity, key)
+
+    async def conflicts(self, select: Select, *, status: str) -> list[ConflictView]:
+        """Conflicts of a status."""
+        return await self._review.conflicts(select, status=status)
+
+    async def conflict(self, conflict_id: int) -> ConflictView:
+        """One conflict with its live values."""
+        return await self._review.conflict(conflict_id)
+
+    async def resolve(
+        self,
+        conflict_ids: Sequence[int],
+        *,
+        take: Literal["source", "target"],
+        progress: Progress,
+    ) -> list[ConflictView]:
+        """Decide conflicts."""
+        return await self._review.resolve(conflict_ids, take=take, progress=progress)
+
+    async def held(self, select: Select) -> list[HeldView]:
+        """Deletes that wait."""
+        return await self._review.held(select)
+
+    async def approve(self, entity: str, *, plan_hash: str | None, progress: Progress) -> RunReport:
+        """Approve held deletes and run."""
+        return await self._review.approve(entity, plan_hash=plan_hash, progress=progress)
+
+    async def reject(self, entity: str, *, plan_hash: str | None) -> int:
+        """Keep what was to be deleted."""
+        return await self._review.reject(entity, plan_hash=plan_hash)
+
+
+@asynccontextmanager
+async def connect(config: Config) -> AsyncIterator[App]:
+    """The application for one configuration; every connection is closed at the end."""
+    site = Site(config)
+    try:
+        yield App(site)
+    finally:
+        await site.close()

@@ -1,0 +1,225 @@
+"""Between a verb and the world: loads, opens the application, heeds signals, tells the answer.
+
+A verb is one question to the application and one ``Answer``. What goes wrong on the way ends at
+``Shell.edge``: one line for each error on standard error, a hint below, and an exit code.
+"""
+
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeAlias
+
+import anyio
+import anyio.abc
+import msgspec
+import typer
+from msgspec import Struct
+from rich.console import Console
+from rich.text import Text
+
+from syncd import config_load, logs, secrets
+from syncd.cli import exit_codes, options, progress
+from syncd.cli.options import Options
+from syncd.cli.seam import App, Connect, Select
+from syncd.config import Config
+from syncd.errors import ConfigError, SyncdError
+from syncd.progress import Progress
+from syncd.visible import visible
+
+DEBUG: Final = "SYNCD_DEBUG"
+# Wide enough for any table: a pipe has no edge.
+_PIPE_COLUMNS: Final = 10_000
+
+
+class Call(Struct, frozen=True):
+    """What a verb may use besides the application."""
+
+    config: Config
+    select: Select
+    options: Options
+    progress: Progress
+
+
+class Answer(Struct, frozen=True):
+    """``drawn``: what rich prints for people; ``plain``: what is encoded for programs."""
+
+    drawn: Iterable[Any]
+    plain: Any
+    code: int = 0
+
+
+Ask: TypeAlias = Callable[[App, Call], Awaitable[Answer]]
+
+
+class _StoppedError(Exception):
+    """A signal ended the work before there was an answer."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Shell:
+    """One invocation of the command line. ``connect`` is the seam to the application."""
+
+    def __init__(self, connect: Connect, environ: Mapping[str, str] | None = None) -> None:
+        self._connect = connect
+        self._environ = os.environ if environ is None else environ
+        self._redactor = secrets.redactor([], self._environ)
+        self.options = Options()
+
+    def edge(self, found: Options, run: Callable[[], object]) -> NoReturn:
+        """Run a verb; leave with its exit code, or with that of what went wrong."""
+        self.options = found
+        try:
+            run()
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except (KeyboardInterrupt, _StoppedError) as stop:
+            number = stop.number if isinstance(stop, _StoppedError) else signal.SIGINT
+            self._say(f"error: stopped by {signal.Signals(number).name}")
+            raise typer.Exit(exit_codes.of_signal(number)) from None
+        except Exception as error:  # noqa: BLE001 - the edge: an operator never meets a traceback.
+            raise typer.Exit(self._tell_errors(_leaves(error), error)) from None
+        raise typer.Exit(exit_codes.Exit.DONE)
+
+    def load(self) -> Config:
+        """The configuration; from here on its secrets are known to the redactor."""
+        config = config_load.load(self.options.config, self._environ)
+        self._redactor = secrets.redactor(config_load.secret_values(config), self._environ)
+        return config
+
+    def answer(self, ask: Ask, named: Sequence[str] = ()) -> NoReturn:
+        """Put a question to the application, print the answer and leave with its code.
+
+        ``named`` are entities given as arguments; they select like ``--select``.
+        """
+        config = self.load()
+        select = options.chosen(config, self.options, tuple(named))
+        found = self.options
+        logs.configure(found.log_format, found.log_level, self._redactor)  # type: ignore[arg-type]
+        with progress.watched(
+            sys.stderr,
+            quiet=found.quiet,
+            verbose=found.verbose,
+            colour=self._coloured(sys.stderr),
+        ) as told:
+            call = Call(config, select, found, told)
+            answer = anyio.run(_asked, self._connect, call, ask, backend="asyncio")
+        self.print(answer)
+        raise typer.Exit(answer.code)
+
+    def print(self, answer: Answer) -> None:
+        """The answer on standard output, in the form that was asked for."""
+        if self.options.output == "json":
+            plain = _each_text(msgspec.to_builtins(answer.plain), self._redactor.text)
+            self._out(json.dumps(plain) + "\n")
+        elif not self.options.quiet:
+            self._out(self._rendered(answer.drawn))
+
+    def _rendered(self, drawn: Iterable[Any]) -> str:
+        terminal = sys.stdout.isatty()
+        console = Console(
+            file=io.StringIO(),
+            width=shutil.get_terminal_size().columns if terminal else _PIPE_COLUMNS,
+            force_terminal=self._coloured(sys.stdout),
+            no_color=not self._coloured(sys.stdout),
+            color_system="standard",
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+        with console.capture() as captured:
+            for part in drawn:
+                console.print(part, soft_wrap=isinstance(part, Text))
+        return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+    def _coloured(self, stream: Any) -> bool:
+        return stream.isatty() and not self.options.no_color and not self._environ.get("NO_COLOR")
+
+    def _out(self, text: str) -> None:
+        try:
+            sys.stdout.write(self._redactor.rendered(text))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader left (`| head`). The work is done and its exit code still counts.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _say(self, line: str) -> None:
+        sys.stderr.write(self._redactor.text(visible(line)) + "\n")
+        sys.stderr.flush()
+
+    def _tell_errors(self, errors: Sequence[BaseException], whole: BaseException) -> int:
+        for error in errors:
+            for line, hint in _lines(error):
+                self._say(f"error: {line}")
+                if hint:
+                    self._say(f"hint: {hint}")
+        if self._environ.get(DEBUG) == "1":
+            for line in "".join(traceback.format_exception(whole)).splitlines():
+                self._say(line)
+        return exit_codes.of_errors(errors)
+
+
+def _each_text(plain: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(plain, dict):
+        return {name: _each_text(inner, change) for name, inner in plain.items()}
+    if isinstance(plain, list):
+        return [_each_text(inner, change) for inner in plain]
+    return change(plain) if isinstance(plain, str) else plain
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors inside groups, each message once."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    found = [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return list({(type(leaf), str(leaf)): leaf for leaf in found}.values())
+
+
+def _lines(error: BaseException) -> list[tuple[str, str]]:
+    """What to say of an error; of one that is not ours only the class, its text may be data."""
+    if not isinstance(error, SyncdError):
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        return [(f"internal: {type(error).__name__}{place}", f"set {DEBUG}=1 to see where from")]
+    first, *rest = error.message.splitlines() or [type(error).__name__]
+    if rest and not isinstance(error, ConfigError):
+        first, rest = " ".join([first, *rest]), []
+    lines = [first, *rest]
+    return [(line, error.hint if line is lines[-1] else "") for line in lines]
+
+
+async def _asked(connect: Connect, call: Call, ask: Ask) -> Answer:
+    """The answer of the application. A signal cancels the question, and it may clean up."""
+    answers: list[Answer] = []
+    signals: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_heed, tasks.cancel_scope, signals)
+        async with connect(call.config) as app:
+            answers.append(await ask(app, call))
+        tasks.cancel_scope.cancel()
+    if not answers:
+        raise _StoppedError(signals[0])
+    return answers[0]
+
+
+async def _heed(
+    scope: anyio.CancelScope,
+    signals: list[int],
+    *,
+    task_status: anyio.abc.TaskStatus[None],
+) -> None:
+    """Cancel ``scope`` on the first signal. After that they end the process at once again."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
+        async for number in received:
+            signals.append(number)
+            scope.cancel()
+            return

@@ -1,0 +1,182 @@
+"""The configuration: frozen structs of the YAML, strict, with units in the names.
+
+Loading (files, references, overrides, messages with a path) is in ``syncd.config_load``.
+Every default says why beside it.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from syncd.flow.model import OnConflict, Ownership
+
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case, at most 63")]
+Rows = Annotated[int, Meta(ge=1, le=100_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class Strict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base: an unknown field is an error, never silently ignored."""
+
+
+class Secret(Struct, frozen=True):
+    """A value that must not be seen: its repr, str and errors are '***'."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+
+class FilesSource(Strict, frozen=True, tag="files", tag_field="kind"):
+    """A folder, a file or an archive (tar, zip) of dumps.
+
+    ``path`` is the root; nothing outside it is ever opened. ``header`` false means that
+    ``Entity.columns`` names the columns in file order.
+    """
+
+    path: str
+    format: Literal["csv", "json", "ndjson"] = "csv"
+    header: bool = True
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    quote: Annotated[str, Meta(min_length=0, max_length=1)] = '"'
+    escape: Annotated[str, Meta(min_length=0, max_length=1)] = ""
+    encoding: str = "utf-8"
+    max_file_bytes: Annotated[int, Meta(ge=1)] = 64 * 1024**3
+    max_record_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024**2
+    max_ratio: Annotated[int, Meta(ge=1)] = 200  # decompressed to compressed: a bomb is refused
+
+
+class PostgresSource(Strict, frozen=True, tag="postgres", tag_field="kind"):
+    """A PostgreSQL database, read in a read-only repeatable-read snapshot."""
+
+    dsn: Secret
+    statement_timeout_s: Seconds = 3600.0
+    connect_timeout_s: Seconds = 10.0
+    prepared_statements: bool = True  # false behind a transaction-pooling proxy
+
+
+class PostgresTarget(Strict, frozen=True, tag="postgres", tag_field="kind"):
+    """The PostgreSQL database that is kept in step; the ledger lives in it too."""
+
+    dsn: Secret
+    statement_timeout_s: Seconds = 300.0
+    lock_timeout_s: Seconds = 10.0  # staff wait for us at most this long, and we for them
+    connect_timeout_s: Seconds = 10.0
+    prepared_statements: bool = True
+
+
+class Schedule(Strict, frozen=True):
+    """When ``serve`` starts a pass by itself."""
+
+    cron: str
+    timezone: str = "UTC"
+
+
+class HoldAbove(Strict, frozen=True):
+    """Deletes are held when they are more than ``rows`` and more than ``percent`` of the entity."""
+
+    rows: Annotated[int, Meta(ge=0)] = 50
+    percent: Annotated[float, Meta(ge=0, le=100)] = 0.5
+
+
+class Deletes(Strict, frozen=True):
+    """What the absence of a record means.
+
+    apply: delete the row. soft: set ``column`` to the time. report: only tell.
+    ``confirm_runs`` is the number of consecutive complete reads that must lack the record.
+    """
+
+    policy: Literal["apply", "soft", "report"] = "apply"
+    hold_above: HoldAbove = HoldAbove()
+    confirm_runs: Annotated[int, Meta(ge=1, le=100)] = 1
+    column: str = "_syncd_deleted_at"
+
+
+class ColumnConfig(Strict, frozen=True):
+    """Long form of a column; the short form is its type alone."""
+
+    type: str = "text"
+    into: str | None = None
+    zone: str = "UTC"
+    fold: Literal["reject", "earlier", "later"] = "reject"
+    empty_as_null: bool = False
+    strip: bool = False
+    null_values: tuple[str, ...] = ()
+
+
+class Need(Strict, frozen=True):
+    """Long form of one parent: which columns hold its key."""
+
+    columns: tuple[str, ...] = ()
+    nullable: bool = False
+
+
+class Merge(Strict, frozen=True):
+    """The row policy. ``timestamps`` is seed 000's rule, for comparison only."""
+
+    policy: Literal["three_way", "timestamps"] = "three_way"
+    on_conflict: OnConflict = OnConflict.TARGET_WINS
+    i_accept_overwrite: bool = False  # consent that source_wins requires
+    source_updated: str | None = None  # timestamps only: the source's column
+    target_updated: str | None = None  # timestamps only: the target's column
+
+
+class Entity(Strict, frozen=True, rename={"from_": "from"}):
+    """One kind of record."""
+
+    from_: str
+    key: Annotated[tuple[str, ...], Meta(min_length=1, max_length=8)]
+    into: str
+    columns: dict[str, str | ColumnConfig] = {}
+    only: tuple[str, ...] = ()  # map just these columns; all where empty
+    transform: str | None = None
+    ownership: dict[str, Ownership] = {}
+    groups: tuple[tuple[str, ...], ...] = ()
+    needs: tuple[str, ...] | dict[str, Need] = ()
+    deletes: Deletes | None = None
+    merge: Merge = Merge()
+    event: str | None = None  # type of the domain event that each applied change puts in the outbox
+
+
+class Retention(Strict, frozen=True):
+    """How long the ledger keeps what grows. Days."""
+
+    runs_days: Annotated[int, Meta(ge=1)] = 90
+    imports_days: Annotated[int, Meta(ge=1)] = 400  # a year of nights and the month to look at it
+    tombstones_days: Annotated[int, Meta(ge=28)] = 28  # outlives every message: 14 days and a redrive
+    outbox_days: Annotated[int, Meta(ge=1)] = 14
+
+
+class LedgerConfig(Strict, frozen=True):
+    """The memory beside the target."""
+
+    schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "syncd"
+    lease_ttl_s: Annotated[float, Meta(ge=0.2, le=3600)] = 15.0  # a takeover waits this long
+    hash_key: Secret | None = None  # 16 to 64 bytes; made on init and kept in the ledger if absent
+    retention: Retention = Retention()
+
+
+class Limits(Strict, frozen=True):
+    """Bounds of one run."""
+
+    batch_rows: Rows = 5000  # 20,000 was no faster and twice the memory
+    writers: Annotated[int, Meta(ge=1, le=32)] = 2  # 4 were no faster on two cores
+    retries: Annotated[int, Meta(ge=0, le=20)] = 5
+    retry_budget_s: Seconds = 120.0
+    findings: Annotated[int, Meta(ge=0, le=100_000)] = 1000  # kept per entity and run; all are counted
+
+
+class Config(Strict, frozen=True):
+    """A pipeline."""
+
+    pipeline: Name
+    source: FilesSource | PostgresSource
+    target: PostgresTarget
+    entities: Annotated[dict[Name, Entity], Meta(min_length=1, max_length=1000)]
+    ledger: LedgerConfig = LedgerConfig()
+    schedule: Schedule | None = None
+    deletes: Deletes = Deletes()
+    limits: Limits = Limits()

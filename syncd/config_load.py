@@ -1,0 +1,219 @@
+"""From a file and the environment to a ``Config``, or to messages that say what to change.
+
+    file ── config_yaml ──> plain values and their lines
+         ── config_references ──> SYNCD_A__B put in, ${...} replaced
+         ── config_shape ──> fitting values, Secret where one is expected
+         ── msgspec ──> Config ── config_rules ──> Config with paths made absolute
+
+A step that finds problems ends the loading, and all that it found is told at once, with file,
+line, path, expected and found. Text from outside and secrets are never among it (case 96).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from syncd import config_references, config_rules, config_shape, config_yaml
+from syncd.config import Config, FilesSource, Secret
+from syncd.config_references import Problem
+from syncd.config_yaml import Path
+from syncd.errors import ConfigError
+from syncd.secrets import MASK, masked
+from syncd.visible import visible
+
+PROBLEMS_MAX: Final = 50  # more help nobody
+_REFERENCE: Final = {
+    "type": "string",
+    "pattern": r"\$\{[^}]+\}",
+    "description": "${NAME} or ${file:PATH}",
+}
+
+
+def load(path: FilePath, environ: Mapping[str, str]) -> Config:
+    """The configuration in ``path`` with references and overrides from ``environ``.
+
+    ``source.path`` and queries (``from: NAME.sql``) come back absolute; relative ones are meant
+    from the folder of ``path``. Raises ConfigError, one line for each problem.
+    """
+    name, folder = visible(str(path), 300), path.absolute().parent
+    try:
+        document = config_yaml.parse(_read(path, name))
+    except config_yaml.YamlError as error:
+        place = f"{name}:{error.line}" if error.line else name
+        raise ConfigError(f"{place}: {error}") from None
+    if not isinstance(document.data, dict):
+        raise ConfigError(
+            f"{name}: expected an object with the field pipeline, found another value"
+        )
+    overrides = config_references.override(document.data, environ, config_shape.sections())
+    teller = _Teller(name, document.lines, overrides.variables)
+    teller.tell([], overrides.problems)
+    expanded, problems = config_references.expand(document.data, environ, folder)
+    teller.tell(problems)
+    teller.outside = config_references.origins(expanded)
+    clean, problems = config_shape.shape(expanded)
+    teller.tell(problems)
+    config = _converted(clean, name)
+    teller.tell(config_rules.problems(config))
+    return _anchored(config, folder)
+
+
+def show(config: Config) -> str:
+    """``config`` as YAML, defaults included, secrets as ``***``."""
+    text = yaml.safe_dump(shown(config), sort_keys=False, allow_unicode=True, width=100)
+    return "".join(f"{visible(line)}\n" for line in text.splitlines())
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """``config`` as plain values, as ``show`` writes it."""
+    plain: dict[str, Any] = _shown(config)
+    return plain
+
+
+def secret_values(config: Config) -> list[str]:
+    """Every secret of ``config`` in clear, for the redactor and for nobody else."""
+    return list(_secrets(config))
+
+
+def schema() -> str:
+    """The JSON Schema of the configuration file, for editors."""
+    found = msgspec.json.schema(Config)
+    found["$defs"]["Secret"] = {"type": "string", "description": "Never shown; use a reference."}
+    found["$defs"]["Reference"] = _REFERENCE
+    for definition in found["$defs"].values():
+        properties = definition.get("properties", {})
+        definition["properties"] = {k: _or_reference(v) for k, v in properties.items()}
+        if not properties:
+            del definition["properties"]
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "syncd", **found}
+    return json.dumps(whole, indent=2) + "\n"
+
+
+def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
+    """A number or a truth value may also be written as ``${NAME}``."""
+    if field.get("type") not in ("integer", "number", "boolean"):
+        return field
+    return {"anyOf": [field, {"$ref": "#/$defs/Reference"}]}
+
+
+def _read(path: FilePath, name: str) -> str:
+    try:
+        data = config_references.read_bytes(path, config_yaml.MAX_BYTES)
+    except config_references.RefusalError as refusal:
+        raise ConfigError(
+            f"configuration: {refusal}", hint="name the file with --config or SYNCD_CONFIG"
+        ) from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{name}:{line}: expected UTF-8, found other bytes") from None
+
+
+def _converted(clean: Any, name: str) -> Config:
+    try:
+        return msgspec.convert(clean, Config)
+    except msgspec.ValidationError:
+        # Unreachable while config_shape knows every type; the message may quote a value.
+        raise ConfigError(
+            f"{name}: does not fit the schema that `syncd config schema` prints"
+        ) from None
+
+
+def _anchored(config: Config, folder: FilePath) -> Config:
+    """Relative paths made absolute, without following links."""
+    source = config.source
+    if isinstance(source, FilesSource):
+        anchored = msgspec.structs.replace(source, path=str(folder / source.path))
+        return msgspec.structs.replace(config, source=anchored)
+    entities = {
+        name: msgspec.structs.replace(entity, from_=str(folder / entity.from_))
+        if entity.from_.endswith(".sql")
+        else entity
+        for name, entity in config.entities.items()
+    }
+    return msgspec.structs.replace(config, entities=entities)
+
+
+def _secrets(value: object) -> Iterator[str]:
+    if isinstance(value, Secret):
+        yield value.value
+    elif isinstance(value, Struct):
+        for field in value.__struct_fields__:
+            yield from _secrets(getattr(value, field))
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _secrets(inner)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return MASK
+    if isinstance(value, Struct):
+        kind = value.__struct_config__
+        tag = {kind.tag_field: kind.tag} if kind.tag_field else {}
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        return tag | {shown: _shown(getattr(value, field)) for shown, field in names}
+    if isinstance(value, dict):
+        return {name: _shown(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_shown(inner) for inner in value]
+    return masked(str(value)) if isinstance(value, str) else value
+
+
+class _Teller:
+    """Turns problems into a ConfigError that says where each stands."""
+
+    def __init__(self, file: str, lines: Mapping[Path, int], variables: Mapping[Path, str]) -> None:
+        self._file = file
+        self._lines = lines
+        self._variables = variables
+        self.outside: Mapping[Path, str] = {}  # where values came from, once that is known
+
+    def tell(
+        self, problems: Sequence[Problem], variables: Sequence[tuple[str, Problem]] = ()
+    ) -> None:
+        """Raise ConfigError if there is any problem."""
+        told = [(0, self._sentence(visible(v, 200), p)) for v, p in variables]
+        told += [(self._line(p.path), self._sentence(self._place(p.path), p)) for p in problems]
+        if not told:
+            return
+        lines = [sentence for _, sentence in sorted(told, key=lambda pair: pair[0])]
+        more = len(lines) - PROBLEMS_MAX
+        if more > 0:
+            lines = [*lines[:PROBLEMS_MAX], f"{self._file}: and {more} more problems"]
+        raise ConfigError("\n".join(lines))
+
+    def _sentence(self, place: str, problem: Problem) -> str:
+        path = visible(".".join(problem.path), 300)
+        return ": ".join(part for part in (place, path, self._message(problem)) if part)
+
+    def _message(self, problem: Problem) -> str:
+        if problem.value is None:
+            return problem.message + problem.more
+        for path, origin in self.outside.items():
+            near = min(len(path), len(problem.path))
+            if path[:near] == problem.path[:near]:
+                return f"{problem.message} text from {origin}"
+        return f"{problem.message} {visible(problem.value, 100)!r}{problem.more}"
+
+    def _line(self, path: Path) -> int:
+        """The line of the nearest part of ``path`` that the file has; 0 when it has none."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self._lines:
+                return self._lines[path[:length]]
+        return 0
+
+    def _place(self, path: Path) -> str:
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._variables:
+                return self._variables[path[:length]]
+            if path[:length] in self._lines:
+                break
+        line = self._line(path)
+        return f"{self._file}:{line}" if line else self._file

@@ -1,0 +1,337 @@
+"""A batch, applied: lock, merge, write, read back, record, in one transaction.
+
+The target's rows, their entries, their history, their events and the note of the work unit commit
+together or not at all. When the target refuses a row the batch is halved until the bad one stands
+alone; it is parked with its reason and the others commit. When the connection dies the batch is
+tried again, after a look in the ledger whether it had committed after all.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from syncd.errors import RowError, TransientError
+from syncd.flow.decide import DELETE_REFUSED, Batch, Decider, Settled
+from syncd.flow.fingerprint import HASH_VERSION
+from syncd.flow.merge import confirm
+from syncd.flow.model import (
+    MISSING,
+    Counts,
+    Decision,
+    Entry,
+    Outcome,
+    Read,
+    Row,
+    State,
+    Write,
+)
+from syncd.flow.ports import Fresh, Import, Ledger, Lease, Target, Tx, Unit
+
+T = TypeVar("T")
+
+_UNIQUE_VIOLATION = "23505"
+_FOREIGN_KEY_VIOLATION = "23503"
+APPLIED = frozenset({Outcome.INSERTED, Outcome.UPDATED, Outcome.DELETED, Outcome.LINKED})
+
+
+class Retry(Protocol):
+    """``syncd.retry``, seen from here."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Result of ``call``, repeated while it raises TransientError."""
+
+
+class Shores(Struct, frozen=True):
+    """What a batch is applied with."""
+
+    ledger: Ledger
+    target: Target
+    lease: Lease
+    retry: Retry
+    new_unit_id: Callable[[], str]
+
+
+class Tally(Struct):
+    """What the batches of one entity did in this attempt; moves only after a commit.
+
+    ``touched`` are rows that the fingerprint proved unchanged, ``lost`` rows that were gone
+    between two looks. ``again`` are keys worth a second look before the run ends.
+    """
+
+    present: Counts = msgspec.field(default_factory=Counts)
+    absent: Counts = msgspec.field(default_factory=Counts)
+    present_redone: Counts = msgspec.field(default_factory=Counts)
+    absent_redone: Counts = msgspec.field(default_factory=Counts)
+    touched: int = 0
+    stale: int = 0
+    conflicts: int = 0
+    again: list[bytes] = []
+
+    def add(self, unit: Unit) -> None:
+        """Count a committed unit."""
+        self.present.merge(unit.present)
+        self.absent.merge(unit.absent)
+        self.present_redone.merge(unit.present_redone)
+        self.absent_redone.merge(unit.absent_redone)
+
+
+class Applier:
+    """Applies batches of one entity. Several batches may be applied side by side."""
+
+    def __init__(self, decider: Decider, shores: Shores) -> None:
+        self.plan = decider.plan
+        self.tally = Tally()
+        self._decider = decider
+        self._sight = decider.sight
+        self._shores = shores
+
+    async def apply(self, reads: Sequence[Read]) -> None:
+        """Bring the records of ``reads`` up to date."""
+        await self._halving(reads, self._apply_once, self._refused)
+
+    async def load(self, reads: Sequence[Read]) -> None:
+        """``apply`` for an entity of which neither ledger nor target knew anything at the start.
+
+        The fastest way; what does not fit it goes the way of ``apply``.
+        """
+        fresh = self._fresh(reads)
+        loaded = False
+        if fresh:
+            try:
+                loaded = await self._repeating(lambda unit: self._load_once(reads, fresh, unit))
+            except RowError:
+                loaded = False  # one row is bad, or somebody was faster: look at each
+        if not loaded:
+            await self.apply(reads)
+
+    async def remove(self, keys: Sequence[bytes]) -> None:
+        """Carry out the proved absence of ``keys`` at the source."""
+        await self._halving(keys, self._remove_once, self._delete_refused)
+
+    async def _apply_once(self, reads: Sequence[Read], unit_id: str) -> Tally:
+        async with self._shores.ledger.begin(self._shores.lease) as tx:
+            batch = await self._decider.decide(tx, reads)
+            sight = self._sight
+            if batch.touched:
+                await self._shores.ledger.touch(
+                    tx, self.plan,
+                    [read.key for read in batch.touched],
+                    [read.digest for read in batch.touched],
+                    sight.digest_epoch, sight.source_epoch, sight.position,
+                )  # fmt: skip
+            return await self._commit(tx, batch, unit_id)
+
+    async def _remove_once(self, keys: Sequence[bytes], unit_id: str) -> Tally:
+        async with self._shores.ledger.begin(self._shores.lease) as tx:
+            return await self._commit(tx, await self._decider.decide_removal(tx, keys), unit_id)
+
+    async def _commit(self, tx: Tx, batch: Batch, unit_id: str) -> Tally:
+        """Write what was decided and record it; the caller's block commits."""
+        plan, shores = self.plan, self._shores
+        writes = [s for s in batch.settled if s.decision.write is not Write.NOTHING]
+        stored: Mapping[bytes, Row] = {}
+        if writes:
+            stored = await shores.target.write(
+                tx, plan, [(s.key, s.row, s.decision) for s in writes]
+            )
+        entries, imports = [], []
+        for settled in batch.settled:
+            decision, entry = settled.decision, settled.decision.entry
+            if settled.key in stored:
+                entry = confirm(
+                    plan,
+                    self._decider.hasher,
+                    decision,
+                    settled.row,
+                    stored[settled.key],
+                    batch.locked.get(settled.key),
+                )
+            entries.append(entry)
+            if _is_news(batch.before.get(settled.key), decision):
+                imports.append(self._import(settled.key, decision))
+        unit = self._unit(unit_id, batch)
+        if entries:
+            await shores.ledger.record(tx, plan, entries, imports, new=False)
+            await shores.ledger.unit(tx, self._sight.run_id, plan, unit)
+        tally = Tally(
+            touched=len(batch.touched),
+            stale=len(batch.stale),
+            conflicts=sum(len(s.decision.conflicts) for s in batch.settled),
+            again=list(batch.again),
+        )
+        tally.add(unit)
+        return tally
+
+    async def _load_once(
+        self, reads: Sequence[Read], fresh: Sequence[Fresh], unit_id: str
+    ) -> Tally | None:
+        plan, shores = self.plan, self._shores
+        async with shores.ledger.begin(shores.lease) as tx:
+            rows = [self._decider.keyed(read) for read in reads]
+            if not await shores.target.load(tx, plan, rows):
+                return None
+            await shores.ledger.load(tx, plan, self._inserted(), fresh)
+            unit = Unit(unit_id, Counts(inserted=len(fresh)), Counts(), Counts(), Counts())
+            await shores.ledger.unit(tx, self._sight.run_id, plan, unit)
+        tally = Tally()
+        tally.add(unit)
+        return tally
+
+    async def _repeating(self, once: Callable[[str], Awaitable[Tally | None]]) -> bool:
+        """Run a transaction until it stands; count it once. False when it declined."""
+        unit_id = self._shores.new_unit_id()
+        unknown = False
+
+        async def attempt() -> Tally | None:
+            nonlocal unknown
+            if unknown:
+                unit = await self._shores.ledger.find_unit(self._sight.run_id, self.plan, unit_id)
+                if unit is not None:
+                    tally = Tally()
+                    tally.add(unit)
+                    return tally
+            try:
+                return await once(unit_id)
+            except TransientError as error:
+                unknown = unknown or error.outcome_unknown
+                raise
+
+        tally = await self._shores.retry(attempt)
+        if tally is None:
+            return False
+        self._add(tally)
+        return True
+
+    async def _halving(
+        self,
+        items: Sequence[T],
+        once: Callable[[Sequence[T], str], Awaitable[Tally]],
+        refused: Callable[[T, RowError], Awaitable[None]],
+    ) -> None:
+        """Apply ``items`` in one transaction; on a refused row, in halves down to the row."""
+        if not items:
+            return
+        try:
+            await self._repeating(lambda unit_id: once(items, unit_id))
+        except RowError as error:
+            if len(items) == 1:
+                await refused(items[0], error)
+                return
+            middle = len(items) // 2
+            await self._halving(items[:middle], once, refused)
+            await self._halving(items[middle:], once, refused)
+
+    async def _refused(self, read: Read, error: RowError) -> None:
+        """Park a record that the target refused; it is tried once more before the run ends."""
+        outcome, reason = _refusal(error)
+        await self._repeating(lambda unit: self._park_once(read.key, outcome, reason, unit))
+
+    async def _delete_refused(self, key: bytes, error: RowError) -> None:
+        """Park a record whose deletion the target refused."""
+        outcome, reason = _refusal(error)
+        told = DELETE_REFUSED + reason
+        await self._repeating(
+            lambda unit: self._park_once(key, outcome, told, unit, absent=True)
+        )
+
+    async def _park_once(
+        self, key: bytes, outcome: Outcome, reason: str, unit_id: str, *, absent: bool = False
+    ) -> Tally:
+        async with self._shores.ledger.begin(self._shores.lease) as tx:
+            before = await self._shores.ledger.lock(tx, self.plan, [key])
+            parked = self._decider.parked(
+                key, before.get(key), outcome, reason, absent=absent
+            )
+            again = [] if absent else [key]
+            return await self._commit(tx, Batch(before, settled=[parked], again=again), unit_id)
+
+    def _add(self, tally: Tally) -> None:
+        total = self.tally
+        total.present.merge(tally.present)
+        total.absent.merge(tally.absent)
+        total.present_redone.merge(tally.present_redone)
+        total.absent_redone.merge(tally.absent_redone)
+        total.touched += tally.touched
+        total.stale += tally.stale
+        total.conflicts += tally.conflicts
+        total.again.extend(tally.again)
+
+    def _inserted(self) -> Entry:
+        """What all entries of a first load share."""
+        sight = self._sight
+        return Entry(
+            key=b"",
+            digest_epoch=sight.digest_epoch,
+            hash_version=HASH_VERSION,
+            revision=self.plan.revision,
+            shape=self.plan.shape,
+            source_epoch=sight.source_epoch,
+            position=sight.position,
+            state=State.LIVE,
+            outcome=Outcome.INSERTED,
+            run_id=sight.run_id,
+        )
+
+    def _fresh(self, reads: Sequence[Read]) -> list[Fresh]:
+        """Entries of rows that can all be loaded as they are; none if any cannot."""
+        decider = self._decider
+        if decider.parents.edges or not decider.drafter.is_identity:
+            return []
+        of, columns = decider.fingerprint.of, decider.hasher.columns
+        fresh = []
+        for read in reads:
+            row = decider.keyed(read)
+            if read.issues or MISSING in row:
+                return []
+            hashes = b"".join(columns(row))
+            fresh.append(Fresh(read.key, read.digest, of(read.row), hashes))
+        return fresh
+
+    def _import(self, key: bytes, decision: Decision) -> Import:
+        return Import(
+            key=key,
+            outcome=decision.outcome,
+            reason=decision.reason,
+            columns=tuple(self.plan.drafted[at].into for at in decision.written),
+            conflicts=decision.conflicts,
+            closed=decision.closed,
+            event=self.plan.event if decision.outcome in APPLIED else "",
+        )
+
+    def _unit(self, unit_id: str, batch: Batch) -> Unit:
+        """Sums of the batch, with what earlier units of this run said of the same records."""
+        unit = Unit(unit_id, Counts(), Counts(), Counts(), Counts())
+        for settled in batch.settled:
+            outcomes = unit.absent if settled.absent else unit.present
+            outcomes.add(settled.decision.outcome)
+            before = batch.before.get(settled.key)
+            if before is not None and before.run_id == self._sight.run_id and before.outcome:
+                redone = unit.absent_redone if _was_absent(before) else unit.present_redone
+                redone.add(before.outcome)
+        return unit
+
+
+def _was_absent(entry: Entry) -> bool:
+    """Whether the entry's outcome was about a record that the source lacked."""
+    return not entry.present or entry.reason.startswith(DELETE_REFUSED)
+
+
+def _refusal(error: RowError) -> tuple[Outcome, str]:
+    """What a refused row is: somebody has its natural key, its parent is not there, or it failed."""
+    name = error.constraint or error.column or "the target"
+    if error.sqlstate == _UNIQUE_VIOLATION:
+        return Outcome.CONFLICT, f"unique:{name}"
+    if error.sqlstate == _FOREIGN_KEY_VIOLATION:
+        return Outcome.WAITING, f"parent:{name}"
+    return Outcome.FAILED, f"{error.sqlstate}:{name}"
+
+
+def _is_news(before: Entry | None, decision: Decision) -> bool:
+    """Whether the history needs a line: not for the same parking again."""
+    if decision.conflicts or decision.closed or decision.write is not Write.NOTHING:
+        return True
+    if before is None:
+        return True
+    return (before.outcome, before.reason) != (decision.outcome, decision.reason)

@@ -1,0 +1,257 @@
+"""What is to become of a batch of records: decided with both sides locked, written by nobody here.
+
+``plan`` and ``run`` share this: a plan asks in a transaction that may only read.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from syncd.flow.diff import Verdict, compare
+from syncd.flow.fingerprint import HASH_VERSION, Hasher
+from syncd.flow.keys import decode_key
+from syncd.flow.merge import Mark, merge_row
+from syncd.flow.model import (
+    Decision,
+    Draft,
+    Entry,
+    Issue,
+    Kind,
+    Outcome,
+    Plan,
+    Read,
+    Row,
+    State,
+    Write,
+)
+from syncd.flow.ports import Ledger, Target, Tx
+from syncd.flow.transform import Drafter
+from syncd.flow.waiting import Parents
+
+REASON_CHARACTERS = 500
+DELETE_REFUSED = "delete refused: "
+
+
+class Sight(Struct, frozen=True):
+    """Where and when the source was looked at; the same for a whole run.
+
+    ``previous_run`` is the start of the last run in canonical text, for the seed's timestamp rule.
+    """
+
+    run_id: int
+    source_epoch: int
+    position: int
+    digest_epoch: int
+    previous_run: bytes | None = None
+
+
+class Settled(Struct, frozen=True):
+    """One record with what was decided; ``row`` is the draft to write.
+
+    ``absent`` says that the decision is about a record which the source lacks.
+    """
+
+    key: bytes
+    row: Row
+    decision: Decision
+    absent: bool = False
+
+
+class Batch(Struct):
+    """What a transaction has decided so far; ``locked`` are the target's rows before it."""
+
+    before: Mapping[bytes, Entry]
+    locked: Mapping[bytes, Row] = {}
+    settled: list[Settled] = []
+    touched: list[Read] = []
+    stale: list[bytes] = []
+    again: list[bytes] = []
+
+
+class Decider:
+    """Decides for one entity in one run.
+
+    ``forced`` holds, for records whose conflict an operator decided for the source, the hash of
+    the target's value that he saw, per column.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sight: Sight,
+        hasher: Hasher,
+        drafter: Drafter,
+        parents: Parents,
+        ledger: Ledger,
+        target: Target,
+        forced: Mapping[bytes, Mapping[str, bytes]] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.sight = sight
+        self.hasher = hasher
+        self.drafter = drafter
+        self.parents = parents
+        self.fingerprint = hasher.row_plan(plan.columns)
+        self._ledger = ledger
+        self._target = target
+        self._forced = forced or {}
+        self._text_key = any(kind is Kind.TEXT for kind in plan.key_types)
+
+    async def decide(self, tx: Tx, reads: Sequence[Read]) -> Batch:
+        """Judge every read; in a transaction that writes, both sides are locked first."""
+        before = await self._ledger.lock(tx, self.plan, [read.key for read in reads])
+        batch = Batch(before)
+        changed: list[_Changed] = []
+        for read in reads:
+            entry = before.get(read.key)
+            if any(issue.excludes for issue in read.issues):
+                parked = self.parked(read.key, entry, Outcome.INVALID, _told(read.issues))
+                batch.settled.append(parked)
+                continue
+            fingerprint = self.fingerprint.of(read.row)
+            verdict = self._compare(entry, fingerprint)
+            if verdict is Verdict.SAME and read.key not in self._forced:
+                batch.touched.append(read)
+            elif verdict is Verdict.STALE:
+                batch.stale.append(read.key)
+            else:
+                changed.append(_Changed(read, entry, fingerprint))
+        if changed:
+            await self._merge(tx, batch, changed)
+        return batch
+
+    async def decide_removal(self, tx: Tx, keys: Sequence[bytes]) -> Batch:
+        """Judge records that the source provably lacks."""
+        batch = Batch(await self._ledger.lock(tx, self.plan, keys))
+        targets = await self._target.lock(tx, self.plan, keys)
+        for key in keys:
+            entry = batch.before.get(key)
+            decision = merge_row(
+                self.plan,
+                self.hasher,
+                self._mark(key, 0, entry.fingerprint if entry else b""),
+                entry=entry,
+                draft=None,
+                target=targets.get(key),
+            )
+            batch.settled.append(Settled(key, (), decision, absent=True))
+        return batch
+
+    def parked(
+        self, key: bytes, entry: Entry | None, outcome: Outcome, reason: str, *, absent: bool = False
+    ) -> Settled:
+        """The ledger as it was, with the outcome beside it and the digest unknown.
+
+        A record that could not be deleted keeps counting as present: it is found missing again.
+        """
+        base = entry or Entry(key=key, hash_version=HASH_VERSION, shape=self.plan.shape)
+        told = reason[:REASON_CHARACTERS]
+        parked = replace(
+            base,
+            digest=0,
+            outcome=outcome,
+            reason=told,
+            run_id=self.sight.run_id,
+            present=True,
+        )
+        return Settled(key, (), Decision(Write.NOTHING, parked, outcome, told), absent=absent)
+
+    def keyed(self, read: Read) -> Row:
+        """The row with its text key as the ledger has it (NFC), so that both sides agree."""
+        if not self._text_key or read.key.isascii():
+            return read.row
+        values = list(read.row)
+        parts = decode_key(self.plan.key_types, read.key)
+        for at, part in zip(self.plan.key, parts, strict=True):
+            values[at] = part
+        return tuple(values)
+
+    async def _merge(self, tx: Tx, batch: Batch, changed: Sequence["_Changed"]) -> None:
+        """Draft, see to the parents, and merge with what the target holds."""
+        landed = await self.parents.landed(tx, self._ledger, [c.read for c in changed])
+        ready: list[tuple[_Changed, Row, bool]] = []
+        for change in changed:
+            draft = self.drafter.draft(self.keyed(change.read))
+            missing = self.parents.missing(change.read, landed)
+            settled = self._unfit(change, draft, missing.hard)
+            if settled is None:
+                row = self.parents.without(draft.row, missing.soft)
+                ready.append((change, row, bool(missing.soft)))
+                continue
+            batch.settled.append(settled)
+            if settled.decision.outcome is Outcome.WAITING:
+                batch.again.append(change.read.key)
+        targets = await self._target.lock(tx, self.plan, [c.read.key for c, _, _ in ready])
+        batch.locked = targets
+        for change, row, incomplete in ready:
+            decision = self._merged(change, row, targets.get(change.read.key))
+            if incomplete:
+                decision = replace(decision, entry=replace(decision.entry, open=True))
+                batch.again.append(change.read.key)
+            batch.settled.append(Settled(change.read.key, row, decision))
+
+    def _merged(self, change: "_Changed", row: Row, target: Row | None) -> Decision:
+        read = change.read
+        decision = merge_row(
+            self.plan,
+            self.hasher,
+            self._mark(read.key, read.digest, change.fingerprint),
+            entry=change.entry,
+            draft=row,
+            target=target,
+            forced=self._forced.get(read.key, {}),
+            previous_run=self.sight.previous_run,
+        )
+        return _restored(self.plan, change.entry, decision)
+
+    def _unfit(self, change: "_Changed", draft: Draft, waits_for: str) -> Settled | None:
+        """The record parked, when it cannot be merged at all."""
+        key, entry = change.read.key, change.entry
+        if draft.skip:
+            return self.parked(key, entry, Outcome.SKIPPED, draft.skip)
+        if any(issue.excludes for issue in draft.issues):
+            return self.parked(key, entry, Outcome.INVALID, _told(draft.issues))
+        if waits_for:
+            return self.parked(key, entry, Outcome.WAITING, waits_for)
+        return None
+
+    def _compare(self, entry: Entry | None, fingerprint: bytes) -> Verdict:
+        sight = self.sight
+        return compare(self.plan, entry, fingerprint, sight.source_epoch, sight.position)
+
+    def _mark(self, key: bytes, digest: int, fingerprint: bytes) -> Mark:
+        sight = self.sight
+        return Mark(
+            key=key,
+            digest=digest,
+            digest_epoch=sight.digest_epoch,
+            fingerprint=fingerprint,
+            hash_version=HASH_VERSION,
+            source_epoch=sight.source_epoch,
+            position=sight.position,
+            run_id=sight.run_id,
+        )
+
+
+class _Changed(Struct, frozen=True):
+    """A read that says something new, beside its entry."""
+
+    read: Read
+    entry: Entry | None
+    fingerprint: bytes
+
+
+def _told(issues: Sequence[Issue]) -> str:
+    """Codes and fields of the issues that keep a row out."""
+    bad = (issue for issue in issues if issue.excludes)
+    return ", ".join(f"{i.code}:{i.field}" if i.field else i.code for i in bad)
+
+
+def _restored(plan: Plan, entry: Entry | None, decision: Decision) -> Decision:
+    """A softly deleted row that came back is written even if all values agree, to be undeleted."""
+    if not plan.soft_delete or entry is None or entry.state is not State.SRC_DELETED:
+        return decision
+    if decision.write is not Write.NOTHING:
+        return decision
+    return replace(decision, write=Write.UPDATE, written=tuple(plan.target_key))

@@ -1,0 +1,188 @@
+"""One entity in one run, from the survey to the sums.
+
+``bring`` finds and applies what is new or changed and remembers who is absent; ``remove`` carries
+out the absences that the guard lets through; ``counts`` adds it all up and proves the sum.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from msgspec import Struct
+
+from syncd.errors import InvariantError
+from syncd.flow.apply import Tally
+from syncd.flow.guard import Evidence
+from syncd.flow.model import Counts, Issue, Outcome, Plan, Read
+from syncd.flow.ports import Block, Emit, Snapshot, Unit
+from syncd.flow.survey import Finding, survey
+
+# Told once per row that has no key of its own to be counted under.
+_ROW_CODES_SKIPPED = frozenset({"duplicate_record"})
+_CUT_CODE = "no_final_newline"
+
+Apply = Callable[[Sequence[Read]], Awaitable[None]]
+LedgerScan = Callable[[Emit], Awaitable[int]]
+Advance = Callable[[int], None]
+
+
+class Told(Struct):
+    """Findings of the read: the first ``most`` are kept, all are counted."""
+
+    most: int
+    kept: list[Issue] = []
+    total: int = 0
+    invalid: int = 0
+    skipped: int = 0
+    cut: str = ""
+
+    def tell(self, issue: Issue) -> None:
+        """Take a finding."""
+        self.total += 1
+        if len(self.kept) < self.most:
+            self.kept.append(issue)
+        if issue.code == _CUT_CODE:
+            self.cut = f"the last line of the dump has no end ({issue.place}): it may be cut off"
+        elif issue.code in _ROW_CODES_SKIPPED:
+            self.skipped += 1
+        elif issue.excludes:
+            self.invalid += 1
+
+
+class EntityPass:
+    """Counts and streams of one entity; every number here is of this attempt."""
+
+    def __init__(self, plan: Plan, snapshot: Snapshot, *, batch_rows: int, writers: int, findings: int) -> None:
+        self.plan = plan
+        self.told = Told(findings)
+        self.absent: list[bytes] = []
+        self.source_rows = 0
+        self.equal = 0
+        self.suspects = 0
+        self.gone = 0
+        self.remembered = 0
+        self._snapshot = snapshot
+        self._batch_rows = batch_rows
+        self._writers = writers
+
+    async def load(self, apply: Apply, advance: Advance) -> None:
+        """Read everything in key order and apply it: nothing is remembered yet."""
+        async def produce(send: ObjectSendStream[list[Read]]) -> None:
+            async def emit(reads: list[Read]) -> None:
+                self.suspects += len(reads)
+                await send.send(reads)
+                advance(len(reads))
+
+            self.source_rows = await self._snapshot.read(self.plan, emit, self.told.tell)
+
+        await self._spread(produce, apply)
+
+    async def bring(self, scan_ledger: LedgerScan, apply: Apply, advance: Advance) -> None:
+        """Survey, fetch the suspects and apply them; collect the absentees."""
+        async def produce(send: ObjectSendStream[list[Read]]) -> None:
+            waiting: list[bytes] = []
+
+            async def flush(least: int) -> None:
+                while len(waiting) >= least and waiting:
+                    keys = waiting[: self._batch_rows]
+                    del waiting[: self._batch_rows]
+                    await self._fetch(keys, send)
+
+            async def consume(finding: Finding) -> None:
+                self.absent.extend(finding.absentees)
+                waiting.extend(finding.suspects)
+                advance(finding.equal + len(finding.suspects))
+                await flush(self._batch_rows)
+
+            totals = await survey(self._scan_source, scan_ledger, consume)
+            await flush(1)
+            self.source_rows = totals.source_rows
+            self.equal = totals.equal
+            self.remembered = totals.ledger_rows
+
+        await self._spread(produce, apply)
+
+    async def look_again(self, keys: Sequence[bytes], apply: Apply) -> None:
+        """Fetch and apply these once more; they were counted before."""
+        ordered = sorted(keys)
+        for at in range(0, len(ordered), self._batch_rows):
+            reads = await self._snapshot.fetch(self.plan, ordered[at : at + self._batch_rows])
+            if reads:
+                await apply(reads)
+
+    def evidence(self) -> Evidence:
+        """What this complete read says about absences."""
+        return Evidence(self.source_rows - self.told.invalid, self.remembered, self.told.cut)
+
+    def counts(
+        self, tally: Tally, earlier: Sequence[Unit], *, attempt: int, held: int, reported: int
+    ) -> Counts:
+        """Every outcome of the run, over all its attempts, and ``seen``.
+
+        Raises InvariantError when ``seen`` is not their sum (I8).
+        """
+        present, absent = Counts(), Counts()
+        for unit in [*earlier, _as_unit(tally)]:
+            _add(present, unit.present, unit.present_redone)
+            _add(absent, unit.absent, unit.absent_redone)
+        evaluated = self.suspects - tally.touched - tally.stale
+        carried = present.total() - evaluated  # given by an earlier attempt, equal in this one
+        total = Counts()
+        total.merge(present)
+        total.merge(absent)
+        total.unchanged += self.equal + tally.touched - carried
+        total.stale += tally.stale + self.gone
+        total.invalid += self.told.invalid
+        total.skipped += self.told.skipped + reported
+        total.held += held
+        total.seen = self.source_rows + absent.total() + held + reported
+        if total.seen != total.total() or carried < 0 or (attempt == 1 and carried):
+            raise InvariantError(
+                f"entity {self.plan.name}: {total.seen} records were seen, but the outcomes add "
+                f"up to {total.total()} ({carried} carried over in attempt {attempt})",
+                hint="what was committed stands; please report this with the run's id",
+            )
+        return total
+
+    async def _scan_source(self, emit: Emit) -> int:
+        async def forward(block: Block) -> None:
+            await emit(block)
+
+        return await self._snapshot.scan(self.plan, forward, self.told.tell)
+
+    async def _fetch(self, keys: list[bytes], send: ObjectSendStream[list[Read]]) -> None:
+        reads = await self._snapshot.fetch(self.plan, keys)
+        self.suspects += len(reads)
+        self.gone += len(keys) - len(reads)
+        if reads:
+            await send.send(reads)
+
+    async def _spread(
+        self, produce: Callable[[ObjectSendStream[list[Read]]], Awaitable[None]], apply: Apply
+    ) -> None:
+        """Run ``produce`` beside the writers; one batch is read while others are written."""
+        send, receive = anyio.create_memory_object_stream[list[Read]](0)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self._writers):
+                tasks.start_soon(_write, receive.clone(), apply)
+            receive.close()
+            async with send:
+                await produce(send)
+
+
+async def _write(receive: ObjectReceiveStream[list[Read]], apply: Apply) -> None:
+    async with receive:
+        async for reads in receive:
+            await apply(reads)
+
+
+def _as_unit(tally: Tally) -> Unit:
+    return Unit("", tally.present, tally.absent, tally.present_redone, tally.absent_redone)
+
+
+def _add(total: Counts, plus: Counts, minus: Counts) -> None:
+    total.merge(plus)
+    for outcome in Outcome:
+        total.add(outcome, -getattr(minus, outcome.value))
+
+

@@ -1,0 +1,331 @@
+"""The nouns, in the order in which data meets them.
+
+A **value** is canonical text in UTF-8 (``bytes``), ``None`` for NULL, or ``MISSING`` when the
+source said nothing about the column at all (a short line, an absent JSON member). Canonical text
+is what makes a row from CSV, PostgreSQL, ODBC or JSON the same row; the rules per type stand in
+``schemas/types.md`` and are carried out by ``normalise.py``.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+MISSING: Final = UNSET
+Value: TypeAlias = bytes | None | UnsetType
+Row: TypeAlias = tuple[Value, ...]
+
+
+class Kind(StrEnum):
+    """The canonical types; one row of ``schemas/types.md`` each."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIME = "time"
+    TIMESTAMP = "timestamp"
+    TIMESTAMPTZ = "timestamptz"
+    UUID = "uuid"
+    BYTES = "bytes"
+    JSON = "json"
+
+
+class ColumnType(Struct, frozen=True):
+    """A canonical type with its declared rules.
+
+    ``scale`` is the number of decimals kept (DECIMAL only, None keeps all). ``zone`` is the IANA
+    zone of local times (TIMESTAMPTZ read from text without an offset). ``fold`` says what a local
+    time that occurs twice or never means. ``empty_as_null`` reads '' as NULL (always so for every
+    kind but TEXT). ``null_values`` are further source texts, before conversion, that mean NULL.
+    """
+
+    kind: Kind = Kind.TEXT
+    scale: int | None = None
+    zone: str = "UTC"
+    fold: str = "reject"  # reject | earlier | later
+    empty_as_null: bool = False
+    strip: bool = False
+    null_values: tuple[str, ...] = ()
+
+
+class Ownership(StrEnum):
+    """Who may write a column of the target (reference: the merge rule)."""
+
+    SOURCE = "source"
+    TARGET = "target"
+    MERGE = "merge"
+    INITIAL = "initial"
+    COMPUTED = "computed"
+
+
+class OnConflict(StrEnum):
+    """What a column conflict does; SOURCE_WINS needs an explicit consent in the configuration."""
+
+    TARGET_WINS = "target_wins"
+    QUARANTINE = "quarantine"
+    SOURCE_WINS = "source_wins"
+
+
+class Column(Struct, frozen=True):
+    """One mapped column: ``name`` at the source, ``into`` at the target."""
+
+    name: str
+    into: str
+    type: ColumnType
+    ownership: Ownership = Ownership.MERGE
+
+
+class Parent(Struct, frozen=True):
+    """One edge of ``needs``: ``columns`` of the child hold the key of ``entity``.
+
+    Without ``columns`` the edge only orders the waves. ``nullable`` lets a cycle be cut there: the
+    row is first written with those columns NULL and completed when the parent has landed.
+    """
+
+    entity: str
+    columns: tuple[str, ...] = ()
+    nullable: bool = False
+
+
+class Plan(Struct, frozen=True):
+    """An entity, compiled: all that the flow must know of it.
+
+    ``columns`` are the source's mapped columns, sorted by name; rows follow this order.
+    ``drafted`` are the target's columns, sorted by ``into``; drafts, bases and rows read from the
+    target follow that order. Without a transform they are the same columns. ``key`` holds indices
+    into ``columns``; ``target_key`` indices into ``drafted``. ``groups`` are index sets of
+    ``drafted`` that merge as one unit. ``shape`` identifies the list of drafted columns in the
+    ledger. ``revision`` changes with transform, lookups, ownership and mapping.
+    """
+
+    name: str
+    entity_id: int
+    columns: tuple[Column, ...]
+    key: tuple[int, ...]
+    drafted: tuple[Column, ...]
+    target_key: tuple[int, ...]
+    shape: int = 0
+    revision: int = 0
+    groups: tuple[frozenset[int], ...] = ()
+    on_conflict: OnConflict = OnConflict.TARGET_WINS
+    parents: tuple[Parent, ...] = ()
+    event: str = ""  # type of the domain event of each applied change, "" for none
+    soft_delete: str = ""  # target column that takes the time of deletion, "" deletes the row
+    timestamps: tuple[int, int] | None = None  # (source column, drafted column) of the seed's rule
+
+    @property
+    def key_types(self) -> tuple[Kind, ...]:
+        """Kinds of the key's parts, in key order."""
+        return tuple(self.columns[i].type.kind for i in self.key)
+
+
+class Severity(StrEnum):
+    """How bad a finding is; FATAL and ERROR keep the row out."""
+
+    FATAL = "fatal"
+    ERROR = "error"
+    WARNING = "warning"
+    INFORMATION = "information"
+
+
+class Issue(Struct, frozen=True):
+    """A finding about data. ``place`` is "file:line" or empty. Never holds a value."""
+
+    severity: Severity
+    code: str
+    field: str = ""
+    place: str = ""
+
+    @property
+    def excludes(self) -> bool:
+        """Whether the row may not be written because of it."""
+        return self.severity in (Severity.FATAL, Severity.ERROR)
+
+
+class Read(Struct, frozen=True):
+    """A row as read and normalised; ``digest`` 0 means unknown.
+
+    ``issues`` of severity ERROR or FATAL make the row invalid; it is still present at the source.
+    """
+
+    key: bytes
+    row: Row
+    digest: int = 0
+    issues: tuple[Issue, ...] = ()
+
+
+class State(StrEnum):
+    """Where a record stands. Set by ``merge.py`` alone, stored by the ledger as its first letter.
+
+    NONE: seen, but never written (it failed, waits or is invalid). LIVE: in step. SRC_DELETED: a
+    tombstone. ORPHAN_KEPT: gone at the source, kept because staff had edited it. TGT_DELETED:
+    staff deleted it; never recreated. QUARANTINED: set aside until an operator decides.
+    """
+
+    NONE = "none"
+    LIVE = "live"
+    SRC_DELETED = "src_deleted"
+    ORPHAN_KEPT = "orphan_kept"
+    TGT_DELETED = "tgt_deleted"
+    QUARANTINED = "quarantined"
+
+
+class Outcome(StrEnum):
+    """What became of one record in one run; every record seen has exactly one."""
+
+    INSERTED = "inserted"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    UNCHANGED = "unchanged"
+    LINKED = "linked"
+    STALE = "stale"
+    SKIPPED = "skipped"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+    UNSUPPORTED = "unsupported"
+    HELD = "held"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+# Outcomes that leave a record out of step; it is looked at again in every sweep.
+PARKED: Final = frozenset(
+    {
+        Outcome.SKIPPED,
+        Outcome.INVALID,
+        Outcome.UNSUPPORTED,
+        Outcome.WAITING,
+        Outcome.FAILED,
+    }
+)
+
+Hashes: TypeAlias = tuple[bytes, ...]  # one 8-byte column hash per drafted column, b"" = no base
+
+
+class Entry(Struct, frozen=True):
+    """What the ledger remembers of one record.
+
+    ``source_base`` (bs) is what was last observed at the source, ``target_base`` (bt) what the
+    target held after our last write; both per drafted column, () when nothing was ever written.
+    ``present`` says whether the source had the record when last looked at. ``open`` asks for a
+    look in every sweep. ``run_id`` is the run that gave ``outcome``.
+    """
+
+    key: bytes
+    digest: int = 0
+    digest_epoch: int = 0
+    fingerprint: bytes = b""
+    hash_version: int = 0
+    revision: int = 0
+    shape: int = 0
+    source_epoch: int = 0
+    position: int = 0
+    state: State = State.NONE
+    present: bool = True
+    open: bool = False
+    incarnation: int = 1
+    source_base: Hashes = ()
+    target_base: Hashes = ()
+    outcome: Outcome | None = None
+    reason: str = ""
+    run_id: int = 0
+
+
+class Draft(Struct, frozen=True):
+    """The target-shaped document of a change, in ``Plan.drafted`` order.
+
+    ``skip`` is the reason a transform gave for leaving the record out, or empty.
+    """
+
+    row: Row
+    issues: tuple[Issue, ...] = ()
+    skip: str = ""
+
+
+class ColumnConflict(Struct, frozen=True):
+    """Both sides changed ``column``; hashes only, never values."""
+
+    column: str
+    base: bytes
+    source: bytes
+    target: bytes
+    kind: str = "both_changed"  # both_changed | staff_created | delete_vs_edit | target_deleted
+
+
+class Write(StrEnum):
+    """What is done to the target's row."""
+
+    NOTHING = "nothing"
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class Decision(Struct, frozen=True):
+    """What the merge decided for one record: a write, the next entry, and what to tell.
+
+    ``written`` are indices of drafted columns that get the source's value (INSERT, UPDATE).
+    ``entry.target_base`` is final only after the read-back (``merge.confirm``).
+    """
+
+    write: Write
+    entry: Entry
+    outcome: Outcome
+    reason: str = ""
+    written: tuple[int, ...] = ()
+    conflicts: tuple[ColumnConflict, ...] = ()
+    closed: tuple[str, ...] = ()  # columns whose open conflict ended
+
+
+class Counts(Struct):
+    """Rows of one entity in one run: ``seen`` and one number per outcome."""
+
+    seen: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    linked: int = 0
+    stale: int = 0
+    skipped: int = 0
+    conflict: int = 0
+    invalid: int = 0
+    unsupported: int = 0
+    held: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+    def add(self, outcome: Outcome, rows: int = 1) -> None:
+        """Count ``rows`` (may be negative) under ``outcome``; ``seen`` is counted apart."""
+        setattr(self, outcome.value, getattr(self, outcome.value) + rows)
+
+    def merge(self, other: "Counts") -> None:
+        """Add every number of ``other``, ``seen`` included."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def total(self) -> int:
+        """Sum of the outcomes, without ``seen``."""
+        return sum(getattr(self, o.value) for o in Outcome)
+
+    def as_dict(self) -> dict[str, int]:
+        """Numbers by name, ``seen`` first: the contract of ``run --output json``."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+
+
+class Found(Struct, frozen=True):
+    """A column as a source or target describes it. ``native`` is the system's own type name."""
+
+    name: str
+    native: str
+    type: ColumnType
+    nullable: bool = True
+    writable: bool = True  # False for generated columns
+
+
+Shape: TypeAlias = Mapping[str, Found]

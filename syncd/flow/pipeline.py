@@ -1,0 +1,317 @@
+"""One pass over all entities. Read this first.
+
+    survey -> fetch -> normalise -> fingerprint -> diff -> transform -> order
+           -> apply(lock, merge, write, read back, record) -> outbox
+
+Upserts go in waves, parents first; then deletes in the opposite order, so that children go before
+their parents; then whatever waited for a parent, or for a name that a delete has freed, is looked
+at once more. What is absent is only ever deleted after the read was complete and the guard agreed.
+
+An entity that fails stops alone: the others go on, and nothing it had committed is undone.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import anyio
+from msgspec import Struct
+
+from syncd.errors import (
+    FencedError,
+    InvariantError,
+    PermanentError,
+    SourceError,
+    SyncdError,
+    TransientError,
+)
+from syncd.flow.apply import Applier, Shores
+from syncd.flow.decide import Decider, Sight
+from syncd.flow.dry import DryApplier, Planned
+from syncd.flow.entity_pass import EntityPass
+from syncd.flow.fingerprint import Hasher
+from syncd.flow.guard import Bounds, judge
+from syncd.flow.model import Counts, Issue, Plan
+from syncd.flow.ports import RunBook, Snapshot
+from syncd.flow.transform import Drafter
+from syncd.flow.waiting import Parents
+from syncd.progress import Progress
+
+# Passes over what waits; a tree deeper than this is finished by the next run.
+_LOOKS_MAX = 32
+
+
+class Entity(Struct, frozen=True):
+    """An entity, ready to run. ``report_deletes``: absences are told and nothing else.
+
+    ``settled_identity`` is the identity of the content that was applied last without a remainder,
+    or ''; ``settled_rows`` the number of its rows.
+    """
+
+    plan: Plan
+    drafter: Drafter
+    bounds: Bounds
+    digest_epoch: int
+    source_epoch: int
+    report_deletes: bool = False
+    identity: str = ""
+    settled_identity: str = ""
+    settled_rows: int = 0
+    expected_rows: int = 0
+    forced: Mapping[bytes, Mapping[str, bytes]] = {}
+
+
+class Ground(Struct, frozen=True):
+    """What a pass stands on. ``clock_s`` is monotonic."""
+
+    snapshot: Snapshot
+    shores: Shores
+    book: RunBook
+    hasher: Hasher
+    progress: Progress
+    clock_s: Callable[[], float]
+    run_id: int
+    attempt: int
+    batch_rows: int
+    writers: int
+    findings: int
+    previous_run: bytes | None = None
+    dry_samples: int | None = None  # a number makes it a plan: nothing is written
+
+
+class Ended(Struct):
+    """How one entity ended. ``error`` is set when it stopped."""
+
+    plan: Plan
+    counts: Counts
+    seconds: float = 0.0
+    notes: list[str] = []
+    findings: list[Issue] = []
+    findings_total: int = 0
+    conflicts: int = 0
+    source_rows: int = 0
+    samples: list[Planned] = []
+    error: SyncdError | None = None
+
+
+class _Running:
+    """An entity between its upserts and its sums."""
+
+    def __init__(
+        self,
+        entity: Entity,
+        ground: Ground,
+        plans: Mapping[str, Plan],
+        planned: dict[str, set[bytes]],
+    ) -> None:
+        plan, shores = entity.plan, ground.shores
+        sight = Sight(
+            run_id=ground.run_id,
+            source_epoch=entity.source_epoch,
+            position=ground.snapshot.position,
+            digest_epoch=entity.digest_epoch,
+            previous_run=ground.previous_run,
+        )
+        parents = Parents(plan, plans, planned)
+        decider = Decider(
+            plan,
+            sight,
+            ground.hasher,
+            entity.drafter,
+            parents,
+            shores.ledger,
+            shores.target,
+            entity.forced,
+        )
+        self.entity = entity
+        self.applier: Applier | DryApplier = (
+            Applier(decider, shores)
+            if ground.dry_samples is None
+            else DryApplier(decider, shores, ground.dry_samples, planned)
+        )
+        self.read = EntityPass(
+            plan,
+            ground.snapshot,
+            batch_rows=ground.batch_rows,
+            writers=ground.writers,
+            findings=ground.findings,
+        )
+        self.ended = Ended(plan, Counts())
+        self.held = 0
+        self.reported = 0
+        self.skipped_whole = False
+
+
+class Pass:
+    """One pass over ``entities``; ``run`` may be called once.
+
+    ``plans`` are those of all entities of the pipeline: a parent need not be part of the pass.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        waves: Sequence[Sequence[str]],
+        entities: Mapping[str, Entity],
+        plans: Mapping[str, Plan],
+    ) -> None:
+        self._ground = ground
+        parents = {p.entity for e in entities.values() for p in e.plan.parents if p.columns}
+        planned: dict[str, set[bytes]] = {name: set() for name in parents}
+        self._waves = [
+            [_Running(entities[name], ground, plans, planned) for name in wave if name in entities]
+            for wave in waves
+        ]
+
+    async def run(self) -> list[Ended]:
+        """Bring every entity up to date; one answer for each, in wave order.
+
+        Raises FencedError at once; every other error ends the entity that it struck.
+        """
+        for running in self._in_order():
+            await self._guarded(running, self._bring)
+        for running in reversed(self._in_order()):
+            await self._guarded(running, self._remove)
+        for running in self._in_order():
+            await self._guarded(running, self._look_again)
+        for running in self._in_order():
+            await self._guarded(running, self._add_up)
+            self._ground.progress.finish(running.entity.plan.name)
+        return [running.ended for running in self._in_order()]
+
+    def _in_order(self) -> list[_Running]:
+        return [running for wave in self._waves for running in wave]
+
+    async def _guarded(
+        self, running: _Running, step: Callable[[_Running], Awaitable[None]]
+    ) -> None:
+        """Take a step of an entity that still runs; keep its error, let others go on."""
+        if running.ended.error is not None:
+            return
+        started_s = self._ground.clock_s()
+        try:
+            await step(running)
+        except BaseExceptionGroup as group:
+            error = foremost(group)
+            if error is None or isinstance(error, FencedError):
+                raise (error or group) from None
+            running.ended.error = error
+        except FencedError:
+            raise
+        except SyncdError as error:
+            running.ended.error = error
+        finally:
+            running.ended.seconds += self._ground.clock_s() - started_s
+
+    async def _bring(self, running: _Running) -> None:
+        entity, read = running.entity, running.read
+        plan, ledger = entity.plan, self._ground.shores.ledger
+        progress = self._ground.progress
+        progress.start(plan.name, entity.expected_rows)
+
+        def advance(rows: int) -> None:
+            progress.advance(plan.name, rows)
+
+        if await self._is_same_content(entity):
+            running.skipped_whole = True
+            read.source_rows = read.equal = entity.settled_rows
+            running.ended.notes.append("the same content as last time: nothing was read")
+            advance(entity.settled_rows)
+        elif await ledger.is_empty(plan):
+            empty = await self._ground.shores.target.is_empty(plan)
+            apply = running.applier.load if empty else running.applier.apply
+            await read.load(apply, advance)
+        else:
+            await read.bring(
+                lambda emit: ledger.scan(plan, entity.digest_epoch, emit),
+                running.applier.apply,
+                advance,
+            )
+
+    async def _is_same_content(self, entity: Entity) -> bool:
+        """Whether the source holds, byte for byte, what was applied without a remainder."""
+        if not entity.identity or entity.identity != entity.settled_identity or entity.forced:
+            return False
+        return await self._ground.shores.ledger.is_settled(entity.plan)
+
+    async def _remove(self, running: _Running) -> None:
+        """Let the guard judge the absentees and carry out what it allows."""
+        read, entity = running.read, running.entity
+        if running.skipped_whole:
+            return
+        if entity.report_deletes:
+            running.reported = len(read.absent)
+            if read.absent:
+                running.ended.notes.append(f"{len(read.absent)} records are gone at the source")
+            return
+        book = self._ground.book
+        decisions = await book.decisions(entity.plan)
+        judgement = judge(
+            read.absent,
+            read.evidence(),
+            entity.bounds,
+            approved=decisions.approved,
+            rejected=decisions.rejected,
+            missed_runs=decisions.missed_runs,
+        )
+        await book.hold(entity.plan, judgement.held, judgement.reason)
+        running.held = len(judgement.held)
+        if judgement.held:
+            running.ended.notes.append(f"deletes held: {judgement.reason}")
+        rows = self._ground.batch_rows
+        for at in range(0, len(judgement.allowed), rows):
+            await running.applier.remove(judgement.allowed[at : at + rows])
+
+    async def _look_again(self, running: _Running) -> None:
+        """Give what waited another chance, as long as that gets anything done."""
+        tally = running.applier.tally
+        for _ in range(_LOOKS_MAX):
+            keys, tally.again = sorted(set(tally.again)), []
+            if not keys:
+                return
+            await running.read.look_again(keys, running.applier.apply)
+            if len(set(tally.again)) >= len(keys):
+                return
+
+    async def _add_up(self, running: _Running) -> None:
+        read, ended = running.read, running.ended
+        ended.findings, ended.findings_total = read.told.kept, read.told.total
+        ended.source_rows = read.source_rows
+        ended.conflicts = running.applier.tally.conflicts
+        if isinstance(running.applier, DryApplier):
+            ended.samples = running.applier.samples
+        ended.counts = read.counts(
+            running.applier.tally,
+            await self._ground.book.earlier_units(running.entity.plan),
+            attempt=self._ground.attempt,
+            held=running.held,
+            reported=running.reported,
+        )
+
+
+# What the other end of a stream meets when a task beside it has failed.
+_CONSEQUENCES = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+_GRAVITY = (FencedError, InvariantError, SourceError, PermanentError, TransientError, SyncdError)
+
+
+def foremost(group: BaseExceptionGroup[BaseException]) -> SyncdError | None:
+    """The gravest error of ours in a group; None when the group holds anything else.
+
+    Cancellation beside an error of ours is its consequence, and is not looked at.
+    """
+    ours: list[SyncdError] = []
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            inner = foremost(error)
+            if inner is None:
+                return None
+            ours.append(inner)
+        elif isinstance(error, SyncdError):
+            ours.append(error)
+        elif not isinstance(error, _CONSEQUENCES):
+            return None
+    return min(ours, key=_gravity, default=None)
+
+
+def _gravity(error: SyncdError) -> int:
+    """Place in the order of gravity, the gravest 0."""
+    return [isinstance(error, kind) for kind in _GRAVITY].index(True)
+

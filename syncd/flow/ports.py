@@ -1,0 +1,269 @@
+"""The seams. A shore implements one; the flow knows nothing else of the world.
+
+Streams are *pushed*: a reader calls ``emit`` and waits until the consumer has taken the block, so
+a slow target slows the source down and nothing is buffered. No task group or cancel scope ever
+spans a yield that way.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from syncd.flow.model import (
+    ColumnConflict,
+    Counts,
+    Decision,
+    Entry,
+    Issue,
+    Outcome,
+    Plan,
+    Read,
+    Row,
+    Shape,
+)
+
+DIGEST_BYTES = 8
+
+
+class Block(Struct, frozen=True):
+    """A run of (key, digest) records in strictly ascending byte order of the key.
+
+    ``data`` holds records as PostgreSQL's binary COPY writes a row of (bytea, bigint):
+    ``00 02 | length of key (4) | key | 00 00 00 08 | digest (8)``, all big-endian. Both sides of
+    a survey speak it, so equal stretches are compared as plain memory. ``width`` is the size of
+    one record when all have the same size, else 0. A block never ends inside a record.
+    """
+
+    data: bytes
+    width: int
+
+
+Emit: TypeAlias = Callable[[Block], Awaitable[None]]
+EmitReads: TypeAlias = Callable[[list[Read]], Awaitable[None]]
+Tell: TypeAlias = Callable[[Issue], None]
+
+
+class Snapshot(Protocol):
+    """One consistent look at the source; valid inside ``Source.open``.
+
+    ``position`` is a lower bound of what every read shows (LSN, dump sequence).
+    """
+
+    position: int
+
+    async def identity(self, plan: Plan) -> str:
+        """Digest of the whole content where that is cheap (files), else ''.
+
+        Two equal non-empty identities mean equal content.
+        """
+
+    async def digest_spec(self, plan: Plan) -> str:
+        """Text that changes when stored digests lose their meaning (the digest epoch)."""
+
+    async def scan(self, plan: Plan, emit: Emit, tell: Tell) -> int:
+        """Push every (key, digest) in key order; return the number of source rows read.
+
+        Rows without a usable key, and rows whose key occurs twice, are told as issues, count as
+        read, and a key that occurs twice is pushed once with digest 0.
+        Raises SourceError when the read is not complete; then absence proves nothing.
+        """
+
+    async def read(self, plan: Plan, emit: EmitReads, tell: Tell) -> int:
+        """Push every row in key order, normalised, with its digest, in batches; count as scan."""
+
+    async def fetch(self, plan: Plan, keys: Sequence[bytes]) -> list[Read]:
+        """Rows of the given keys (ascending over successive calls), in key order.
+
+        A key that is not there any more is left out; a key that occurs twice comes back with an
+        issue of severity ERROR.
+        """
+
+
+class Source(Protocol):
+    """Only ever read."""
+
+    async def describe(self, entity: str) -> Shape:
+        """Columns found at the source now, by name."""
+
+    def open(self, plans: Sequence[Plan]) -> AbstractAsyncContextManager[Snapshot]:
+        """A consistent snapshot for all of ``plans``."""
+
+    async def close(self) -> None:
+        """Release everything; may be called twice."""
+
+
+class Tx(Protocol):
+    """An open transaction of target and ledger; opaque to the flow."""
+
+
+class Target(Protocol):
+    """Written idempotently, inside a transaction that the ledger opened."""
+
+    async def describe(self, entity: str) -> Shape:
+        """Columns of the target's table now; empty when there is no table."""
+
+    async def create(self, plan: Plan) -> bool:
+        """Create the table of a mirror entity if it is absent; True when it was created."""
+
+    async def widen(self, plan: Plan) -> tuple[str, ...]:
+        """Add drafted columns that the table lacks; names of those added."""
+
+    async def is_empty(self, plan: Plan) -> bool:
+        """Whether the table holds no row at all."""
+
+    async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
+        """Lock the rows of ``keys`` in key order and return them in canonical text.
+
+        Keys without a row are left out.
+        """
+
+    async def write(
+        self, tx: Tx, plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]
+    ) -> Mapping[bytes, Row]:
+        """Carry out inserts, updates and deletes; return every written row as now stored.
+
+        Deleted keys are left out of the answer. Raises RowError when the target refuses; then
+        the transaction is void. An update or delete that finds no row raises InvariantError:
+        ``lock`` held it.
+        """
+
+    async def load(self, tx: Tx, plan: Plan, rows: Sequence[Row]) -> bool:
+        """Insert rows that have never been written, the fastest way.
+
+        Only where the stored value provably equals what is sent (no trigger, no narrower type);
+        returns False, having written nothing, where that cannot be proved.
+        Raises RowError like ``write``.
+        """
+
+    async def scan(self, plan: Plan, emit: EmitReads) -> int:
+        """Push all rows in key order (drafted columns), for ``verify``; returns their number."""
+
+    async def close(self) -> None:
+        """Release everything; may be called twice."""
+
+
+class Lease(Struct, frozen=True):
+    """The right to write: ``epoch`` goes into every transaction."""
+
+    pipeline: str
+    holder: str
+    epoch: int
+
+
+class Unit(Struct, frozen=True):
+    """A committed work unit: what one transaction did, for resuming and for the sums.
+
+    ``present`` counts outcomes of records that the source has, ``absent`` of those it lacks.
+    ``*_redone`` are the outcomes, given earlier in the same run, that this unit replaced.
+    """
+
+    unit_id: str
+    present: Counts
+    absent: Counts
+    present_redone: Counts
+    absent_redone: Counts
+
+
+class Import(Struct, frozen=True):
+    """One line of a record's history. ``event`` is the domain event to put in the outbox or ''."""
+
+    key: bytes
+    outcome: Outcome
+    reason: str
+    columns: tuple[str, ...]
+    conflicts: tuple[ColumnConflict, ...]
+    closed: tuple[str, ...]
+    event: str = ""
+
+
+class Fresh(Struct, frozen=True):
+    """What differs between the entries of newly inserted rows; both bases are ``hashes``."""
+
+    key: bytes
+    digest: int
+    fingerprint: bytes
+    hashes: bytes  # the column hashes, joined
+
+
+class Ledger(Protocol):
+    """The memory. Lives where the target is, so that both commit together."""
+
+    async def is_empty(self, plan: Plan) -> bool:
+        """Whether nothing at all is remembered of the entity."""
+
+    async def is_settled(self, plan: Plan) -> bool:
+        """Whether no entry asks for a look in the next sweep."""
+
+    def look(self) -> AbstractAsyncContextManager[Tx]:
+        """A read-only transaction in which nothing is locked."""
+
+    def begin(self, lease: Lease) -> AbstractAsyncContextManager[Tx]:
+        """A transaction that starts by checking the lease's epoch.
+
+        Raises FencedError when it is not ours any more, TransientError with
+        ``outcome_unknown`` when the connection died while committing.
+        """
+
+    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
+        """Push (key, digest) of every entry present at the source, in key order.
+
+        The digest is -1 where it is unknown, of another epoch or revision, or the entry is open:
+        no source ever pushes that, so such a record is always looked at.
+        """
+
+    async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
+        """Lock entries in key order; keys without an entry are left out."""
+
+    async def load(
+        self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence["Fresh"]
+    ) -> None:
+        """Store entries that do not exist yet and share all but what ``Fresh`` holds."""
+
+    async def record(
+        self, tx: Tx, plan: Plan, entries: Sequence[Entry], imports: Sequence[Import], *, new: bool
+    ) -> None:
+        """Store entries (``new``: none of them exists) and history lines."""
+
+    async def touch(
+        self,
+        tx: Tx,
+        plan: Plan,
+        keys: Sequence[bytes],
+        digests: Sequence[int],
+        digest_epoch: int,
+        source_epoch: int,
+        position: int,
+    ) -> None:
+        """Refresh digest and position: the fingerprint proved these rows unchanged."""
+
+    async def live(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> frozenset[bytes]:
+        """Which of ``keys`` are in state live: the parents that have landed."""
+
+    async def unit(self, tx: Tx, run_id: int, plan: Plan, unit: Unit) -> None:
+        """Note a work unit in the transaction that does the work."""
+
+    async def find_unit(self, run_id: int, plan: Plan, unit_id: str) -> Unit | None:
+        """The work unit if it was committed: the answer after a commit of unknown outcome."""
+
+
+class Decisions(Struct, frozen=True):
+    """What operators decided about held deletes, and how often each key was missed before."""
+
+    approved: frozenset[bytes] = frozenset()
+    rejected: frozenset[bytes] = frozenset()
+    missed_runs: dict[bytes, int] = {}
+
+
+class RunBook(Protocol):
+    """What a run notes about itself, outside the transactions that move rows."""
+
+    async def earlier_units(self, plan: Plan) -> list[Unit]:
+        """Work units that earlier attempts of this run committed."""
+
+    async def decisions(self, plan: Plan) -> Decisions:
+        """What is known of the deletes that are held."""
+
+    async def hold(self, plan: Plan, keys: Sequence[bytes], reason: str) -> None:
+        """Hold exactly these deletes from now on; those held before and not named are let go."""

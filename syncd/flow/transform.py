@@ -1,0 +1,97 @@
+"""From a change to a draft: the source's row in the shape of the target, with its issues.
+
+Without a transform a draft is the row itself in the target's column order. A transform is a pure
+function of one record in Python values; what it returns is normalised by the target's types, so
+it may hand over a ``date`` or its text alike.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from syncd.flow.model import MISSING, Draft, Issue, Plan, Row, Severity, Value
+from syncd.flow.normalise import BadValue, from_python, to_python
+
+
+class Skip(Struct, frozen=True):
+    """Returned by a transform: leave this record out, for ``reason`` (short, without values)."""
+
+    reason: str
+
+
+class Drafted(Struct, frozen=True):
+    """Returned by a transform that has something to say beside the values."""
+
+    values: Mapping[str, object]
+    issues: tuple[Issue, ...] = ()
+
+
+Transform: TypeAlias = Callable[[Mapping[str, object]], Mapping[str, object] | Skip | Drafted]
+
+
+class Drafter:
+    """Makes drafts for one plan."""
+
+    def __init__(self, plan: Plan, transform: Transform | None = None) -> None:
+        self._plan = plan
+        self._transform = transform
+        positions = {column.name: at for at, column in enumerate(plan.columns)}
+        self._order = (
+            ()
+            if transform
+            else tuple(positions[column.name] for column in plan.drafted)
+        )
+        self._same_order = self._order == tuple(range(len(plan.columns)))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the draft is the row, value for value and in the same order."""
+        return self._transform is None and self._same_order
+
+    def draft(self, row: Row) -> Draft:
+        """The draft of one normalised row.
+
+        An exception of the transform becomes an issue ``transform_failed``: one bad record never
+        stops its batch, and its message, which may hold values, goes nowhere.
+        """
+        if self._transform is None:
+            return Draft(row if self._same_order else tuple([row[at] for at in self._order]))
+        record = {
+            column.name: to_python(column.type, value)
+            for column, value in zip(self._plan.columns, row, strict=True)
+        }
+        try:
+            answer = self._transform(record)
+        except Exception as error:  # noqa: BLE001 - the code of others; anything may come out
+            issue = Issue(Severity.ERROR, f"transform_failed:{type(error).__name__}")
+            return Draft((), (issue,))
+        if isinstance(answer, Skip):
+            return Draft((), skip=answer.reason)
+        values, issues = (
+            (answer.values, answer.issues) if isinstance(answer, Drafted) else (answer, ())
+        )
+        return self._normalised(row, values, issues)
+
+    def _normalised(
+        self, row: Row, values: Mapping[str, object], issues: tuple[Issue, ...]
+    ) -> Draft:
+        """The transform's values in canonical form, in drafted order."""
+        found = list(issues)
+        drafted: list[Value] = []
+        for column in self._plan.drafted:
+            try:
+                value = values.get(column.into, MISSING)
+                drafted.append(MISSING if value is MISSING else from_python(column.type, value))
+            except BadValue as error:
+                drafted.append(MISSING)
+                found.append(Issue(Severity.ERROR, error.code, column.into))
+        unknown = sorted(set(values) - {column.into for column in self._plan.drafted})
+        found.extend(Issue(Severity.ERROR, "unknown_column", name) for name in unknown)
+        moved = any(
+            drafted[to] != row[at]
+            for at, to in zip(self._plan.key, self._plan.target_key, strict=True)
+        )
+        if moved and not found:
+            found.append(Issue(Severity.ERROR, "key_changed_by_transform"))
+        return Draft(tuple(drafted), tuple(found))

@@ -1,0 +1,420 @@
+"""``run`` and ``plan``: take the lease, prepare, pass, and say how it went."""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import anyio
+import structlog
+
+from syncd.errors import FencedError, PermanentError, SyncdError
+from syncd.flow.apply import Shores
+from syncd.flow.guard import Bounds
+from syncd.flow.keys import display_key
+from syncd.flow.model import Counts, Plan, Shape
+from syncd.flow.pipeline import Ended, Entity, Ground, Pass, foremost
+from syncd.flow.ports import Decisions, Lease, Snapshot, Source, Unit
+from syncd.ledger.runs import Closing, Pinned, Started
+from syncd.metrics import Metrics
+from syncd.planning import deletes_of, drift, small_hash
+from syncd.progress import Progress, Silent
+from syncd.reports import EntityReport, RunReport, Sample
+from syncd.site import Prepared, Site
+
+_log = structlog.get_logger("syncd.run")
+_HEARTBEATS: Final = 3  # within the lease's time to live
+_POLLS: Final = 10  # of a lease that somebody holds, within its time to live
+Forced = Mapping[str, Mapping[bytes, Mapping[str, bytes]]]
+
+
+class Runner:
+    """Runs and plans of one site."""
+
+    def __init__(self, site: Site, metrics: Metrics) -> None:
+        self._site = site
+        self._metrics = metrics
+
+    async def run(
+        self,
+        select: frozenset[str] | None,
+        *,
+        accept_rewind: bool,
+        progress: Progress,
+        forced: Forced | None = None,
+    ) -> RunReport:
+        """One pass under the lease.
+
+        Raises FencedError when another instance holds the lease, or takes it meanwhile.
+        """
+        await self._site.assert_ledger()
+        lease = await self._take_lease()
+        try:
+            return await self._under_lease(lease, select, accept_rewind, progress, forced or {})
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._let_go(lease)
+
+    async def plan(self, select: frozenset[str] | None, *, samples: int) -> RunReport:
+        """What a run would do now; writes nothing."""
+        prepared = await self._site.prepared()
+        shores = self._shores(Lease(self._site.config.pipeline, "", 0))
+        started = Started(0, 1, _now(), None)
+        return await self._pass(
+            prepared, started, shores, select, _Unwritten(self._site), Silent(), {},
+            accept_rewind=False, samples=samples,
+        )  # fmt: skip
+
+    # -- the lease ---------------------------------------------------------------------------
+
+    async def _take_lease(self) -> Lease:
+        """Take the lease, waiting once for one that is not renewed to run out."""
+        site, ttl_s = self._site, self._site.config.ledger.lease_ttl_s
+        for _ in range(_POLLS + 2):
+            lease = await site.runs.acquire(site.holder, ttl_s)
+            if lease is not None:
+                self._metrics.leader.set(1)
+                return lease
+            await anyio.sleep(ttl_s / _POLLS)
+        held = await site.runs.holder() or {}
+        raise FencedError(
+            f"pipeline {site.config.pipeline}: the lease is held by {held.get('holder', 'another')}",
+            hint="it is alive and renews it; let it finish, or stop it",
+        )
+
+    async def _let_go(self, lease: Lease) -> None:
+        self._metrics.leader.set(0)
+        with anyio.move_on_after(self._site.config.ledger.lease_ttl_s):
+            try:
+                await self._site.runs.release(lease)
+            except SyncdError as error:  # it runs out by itself
+                _log.warning("lease_not_released", reason=type(error).__name__)
+
+    async def _keep_lease(self, lease: Lease) -> None:
+        """Renew until cancelled; FencedError ends everything beside it."""
+        ttl_s = self._site.config.ledger.lease_ttl_s
+        renewed_s = time.monotonic()
+        while True:
+            await anyio.sleep(ttl_s / _HEARTBEATS)
+            try:
+                await self._site.runs.keep(lease, ttl_s)
+                renewed_s = time.monotonic()
+            except FencedError:
+                raise
+            except SyncdError as error:
+                if time.monotonic() - renewed_s > ttl_s:
+                    raise FencedError(
+                        f"pipeline {lease.pipeline}: the lease could not be renewed in time"
+                    ) from error
+
+    async def _under_lease(
+        self,
+        lease: Lease,
+        select: frozenset[str] | None,
+        accept_rewind: bool,  # noqa: FBT001 - private, passed on by name
+        progress: Progress,
+        forced: Forced,
+    ) -> RunReport:
+        site = self._site
+        reports: list[RunReport] = []
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_lease, lease)
+                prepared = await site.prepared()
+                started = await site.runs.start(lease, None if select is None else sorted(select))
+                structlog.contextvars.bind_contextvars(run_id=started.run_id)
+                _log.info("run_started", attempt=started.attempt)
+                report = await self._pass(
+                    prepared, started, self._shores(lease), select,
+                    _Written(site, started), progress, forced,
+                    accept_rewind=accept_rewind, samples=None,
+                )  # fmt: skip
+                await site.runs.finish(started.run_id, report.status)
+                retention = site.config.ledger.retention
+                await site.runs.prune(
+                    runs_days=retention.runs_days,
+                    imports_days=retention.imports_days,
+                    tombstones_days=retention.tombstones_days,
+                    outbox_days=retention.outbox_days,
+                )
+                reports.append(report)
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise (foremost(group) or group) from None
+        _log.info("run_ended", status=reports[0].status, seconds=reports[0].seconds)
+        return reports[0]
+
+    # -- the pass ----------------------------------------------------------------------------
+
+    def _shores(self, lease: Lease) -> Shores:
+        site = self._site
+        return Shores(site.ledger, site.target, lease, site.retry, lambda: uuid.uuid4().hex)
+
+    async def _pass(  # noqa: PLR0913 - the ground of a pass is laid here, once
+        self,
+        prepared: Prepared,
+        started: Started,
+        shores: Shores,
+        select: frozenset[str] | None,
+        book: "_Unwritten | _Written",
+        progress: Progress,
+        forced: Forced,
+        *,
+        accept_rewind: bool,
+        samples: int | None,
+    ) -> RunReport:
+        site, limits, begun_s = self._site, self._site.config.limits, time.monotonic()
+        hasher = await site.hasher()
+        source = site.source(hasher, sequence=started.run_id)
+        chosen = [n for wave in site.waves() for n in wave if select is None or n in select]
+        errors: dict[str, SyncdError] = {n: e for n, e in prepared.errors.items() if n in chosen}
+        try:
+            notes = await self._checked(source, prepared, chosen, errors)
+            plans = [prepared.plans[name] for name in chosen if name not in errors]
+            ended: list[Ended] = []
+            positions: dict[str, tuple[int, int, str]] = {}
+            if plans:
+                async with source.open(plans) as snapshot:
+                    entities = {}
+                    for plan in plans:
+                        try:
+                            entities[plan.name] = await self._entity(
+                                plan, prepared.pinned[plan.name], snapshot,
+                                forced.get(plan.name, {}), accept_rewind=accept_rewind,
+                            )  # fmt: skip
+                        except PermanentError as error:
+                            errors[plan.name] = error
+                    ground = Ground(
+                        snapshot, shores, book, hasher, progress, time.monotonic,
+                        started.run_id, started.attempt, limits.batch_rows, limits.writers,
+                        limits.findings, started.previous_run, samples,
+                    )  # fmt: skip
+                    ended = await Pass(ground, site.waves(), entities, prepared.plans).run()
+                    positions = {
+                        name: (snapshot.position, e.source_epoch, e.identity)
+                        for name, e in entities.items()
+                    }
+        finally:
+            await source.close()
+        reports = {e.plan.name: self._told(e, notes.get(e.plan.name, "")) for e in ended}
+        for name, refusal in errors.items():
+            reports[name] = EntityReport(name, "refused", Counts(), 0.0, (str(refusal),))
+        in_order = tuple(reports[name] for name in chosen if name in reports)
+        for report in in_order:
+            await book.close(prepared, report, positions.get(report.name), self._metrics)
+        return RunReport(
+            run_id=started.run_id,
+            pipeline=site.config.pipeline,
+            status=status_of(in_order),
+            started_at=started.started_at,
+            seconds=round(time.monotonic() - begun_s, 3),
+            entities=in_order,
+            resumed=started.attempt > 1,
+        )
+
+    async def _checked(
+        self,
+        source: Source,
+        prepared: Prepared,
+        chosen: Sequence[str],
+        errors: dict[str, SyncdError],
+    ) -> dict[str, str]:
+        """Hold every chosen entity's source against what was pinned; notes by entity."""
+        notes = {}
+        for name in chosen:
+            if name in errors:
+                continue
+            try:
+                found = await self._site.retry(_describing(source, name))
+                entity = self._site.config.entities[name]
+                notes[name] = drift(name, prepared.pinned[name].columns, entity, found)
+                _assert_parents(prepared, prepared.plans[name])
+            except SyncdError as error:
+                errors[name] = error
+        return notes
+
+    async def _entity(
+        self,
+        plan: Plan,
+        pinned: Pinned,
+        snapshot: Snapshot,
+        forced: Mapping[bytes, Mapping[str, bytes]],
+        *,
+        accept_rewind: bool,
+    ) -> Entity:
+        """Everything the pass must know of one entity, with its place in the source's history."""
+        site = self._site
+        deletes = deletes_of(site.config, site.config.entities[plan.name])
+        epoch = pinned.source_epoch
+        if snapshot.position < pinned.position:
+            if not accept_rewind:
+                raise PermanentError(
+                    f"entity {plan.name}: the source stands before what was applied already "
+                    f"(position {snapshot.position}, applied {pinned.position})",
+                    hint="was an older copy restored? if that is meant: syncd run --accept-rewind",
+                )
+            epoch += 1
+            await site.runs.rewind(pinned.entity_id)
+        spec = await snapshot.digest_spec(plan)
+        digest_epoch = small_hash(f"{spec}/{plan.shape}".encode())
+        identity = await snapshot.identity(plan)
+        full = f"{identity}/{digest_epoch}/{plan.revision}/{plan.shape}" if identity else ""
+        return Entity(
+            plan=plan,
+            drafter=site.drafter(plan),
+            bounds=Bounds(
+                deletes.hold_above.rows, deletes.hold_above.percent, deletes.confirm_runs
+            ),
+            digest_epoch=digest_epoch,
+            source_epoch=epoch,
+            report_deletes=deletes.policy == "report",
+            identity=full,
+            settled_identity=pinned.identity,
+            settled_rows=pinned.identity_rows,
+            expected_rows=pinned.last_rows,
+            forced=forced,
+        )
+
+    def _told(self, ended: Ended, note: str) -> EntityReport:
+        """An entity's end as a report; the log gets the same without samples."""
+        notes = [*([note] if note else []), *ended.notes]
+        if ended.error is not None:
+            notes.append(str(ended.error))
+        status = "completed" if ended.error is None else "failed"
+        kinds = ended.plan.key_types
+        _log.info(
+            "entity_ended",
+            entity=ended.plan.name,
+            status=status,
+            seconds=round(ended.seconds, 3),
+            **({} if ended.error else ended.counts.as_dict()),
+        )
+        return EntityReport(
+            name=ended.plan.name,
+            status=status,
+            counts=ended.counts,
+            seconds=round(ended.seconds, 3),
+            notes=tuple(notes),
+            findings=tuple(ended.findings),
+            findings_total=ended.findings_total,
+            samples=tuple(
+                Sample(s.outcome.value, display_key(kinds, s.key), s.columns, s.reason)
+                for s in ended.samples
+            ),
+            open_conflicts=ended.conflicts,
+            source_rows=ended.source_rows,
+        )
+
+
+def _describing(source: Source, name: str) -> Callable[[], Awaitable[Shape]]:
+    return lambda: source.describe(name)
+
+
+def _assert_parents(prepared: Prepared, plan: Plan) -> None:
+    """Raise PermanentError when a parent whose key must be looked up has no plan."""
+    for parent in plan.parents:
+        if parent.columns and parent.entity not in prepared.plans:
+            raise PermanentError(
+                f"entity {plan.name} needs {parent.entity}, which cannot be prepared"
+            )
+
+
+def status_of(reports: Sequence[EntityReport]) -> str:
+    """The status of a run from those of its entities, the gravest first."""
+    if any(report.status != "completed" for report in reports):
+        return "failed"
+    if any(report.counts.held for report in reports):
+        return "held"
+    parked = ("invalid", "failed", "waiting", "conflict", "unsupported")
+    if any(getattr(report.counts, name) for report in reports for name in parked):
+        return "parked"
+    return "completed"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Unwritten:
+    """The book of a plan: reads what was decided, notes nothing."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def earlier_units(self, plan: Plan) -> list[Unit]:
+        """A plan has no earlier attempts."""
+        return []
+
+    async def decisions(self, plan: Plan) -> Decisions:
+        """What operators decided."""
+        return await self._site.reviews.decisions(plan)
+
+    async def hold(self, plan: Plan, keys: Sequence[bytes], reason: str) -> None:
+        """Nothing is held by a plan."""
+
+    async def close(
+        self,
+        prepared: Prepared,
+        report: EntityReport,
+        position: tuple[int, int, str] | None,
+        metrics: Metrics,
+    ) -> None:
+        """Nothing is noted by a plan."""
+
+
+class _Written:
+    """The book of a run."""
+
+    def __init__(self, site: Site, started: Started) -> None:
+        self._site = site
+        self._started = started
+
+    async def earlier_units(self, plan: Plan) -> list[Unit]:
+        """Units of earlier attempts."""
+        return await self._site.runs.earlier_units(self._started, plan)
+
+    async def decisions(self, plan: Plan) -> Decisions:
+        """What operators decided."""
+        return await self._site.reviews.decisions(plan)
+
+    async def hold(self, plan: Plan, keys: Sequence[bytes], reason: str) -> None:
+        """Hold exactly these."""
+        await self._site.reviews.hold(plan, self._started.run_id, keys, reason)
+
+    async def close(
+        self,
+        prepared: Prepared,
+        report: EntityReport,
+        position: tuple[int, int, str] | None,
+        metrics: Metrics,
+    ) -> None:
+        """Note how an entity ended; the metrics move with it."""
+        at, epoch, identity = position or (0, 1, "")
+        clean = report.status == "completed" and not report.counts.held
+        closing = Closing(
+            status=report.status,
+            counts=report.counts,
+            seconds=report.seconds,
+            notes=report.notes,
+            findings=report.findings,
+            findings_total=report.findings_total,
+            position=at,
+            source_epoch=epoch,
+            source_rows=report.source_rows,
+            identity=identity if clean and not report.counts.invalid else "",
+            drift="; ".join(report.notes) if report.status == "refused" else "",
+        )
+        pinned = prepared.pinned[report.name]
+        await self._site.runs.close_entity(self._started.run_id, pinned.entity_id, closing)
+        if report.status == "completed":
+            metrics.entity_done(
+                report.name,
+                report.counts,
+                conflicts=report.open_conflicts,
+                now_s=datetime.now(UTC).timestamp(),
+            )
+        else:
+            metrics.health(report.name, "failed")
+
+

@@ -1,0 +1,185 @@
+"""``init`` and ``validate``: make what is missing, and check everything before anything runs."""
+
+from collections.abc import Sequence
+
+from syncd.config import FilesSource
+from syncd.errors import ConfigError, SyncdError
+from syncd.flow.fingerprint import Hasher
+from syncd.flow.model import Ownership, Plan, Shape
+from syncd.flow.ports import Source
+from syncd.ledger.migrations import migrate, pending
+from syncd.pg.errors import translate
+from syncd.planning import (
+    complete,
+    deletes_of,
+    describe_found,
+    drift,
+    load_transform,
+    map_columns,
+)
+from syncd.reports import Check, InitReport
+from syncd.site import Site
+
+_PROBE_KEY = bytes(32)  # describing a source hashes nothing
+
+
+class Setup:
+    """Sets up and checks one site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def init(self, accept_schema: Sequence[str]) -> InitReport:
+        """Bring the ledger up to date, pin schemas, create the tables of mirrors.
+
+        May be repeated: what stands is left as it is, except the schemas of ``accept_schema``,
+        which are pinned anew; columns new at the source are then added to the target's table,
+        columns gone from it are kept there and not written any more.
+        """
+        site = self._site
+        unknown = sorted(set(accept_schema) - set(site.config.entities))
+        if unknown:
+            raise ConfigError(
+                f"--accept-schema: no entity {', '.join(unknown)}; "
+                f"expected one of {', '.join(site.config.entities)}"
+            )
+        done = await self._migrate()
+        await site.make_hash_key()
+        source = site.source(Hasher(_PROBE_KEY), sequence=0)
+        try:
+            pinned = await site.runs.pinned()
+            for wave in site.waves():
+                for name in wave:
+                    accept = name not in pinned or name in accept_schema
+                    done += await self._init_entity(source, name, accept=accept)
+        finally:
+            await source.close()
+        return InitReport(tuple(done))
+
+    async def _migrate(self) -> list[str]:
+        with translate("making the ledger"):
+            async with self._site.connections.acquire() as connection:
+                applied = await migrate(connection, self._site.config.ledger.schema)
+        if not applied:
+            return ["the ledger is up to date"]
+        return [f"ledger: applied {name}" for name in applied]
+
+    async def _init_entity(self, source: Source, name: str, *, accept: bool) -> list[str]:
+        site, done = self._site, []
+        entity = site.config.entities[name]
+        if accept:
+            found = describe_found(name, entity, await source.describe(name))
+            await site.runs.pin(name, found)
+            done.append(f"{name}: pinned {len(found)} columns")
+        plan = await self._mapped(name)
+        if entity.transform is None and await site.target.create(plan):
+            done.append(f"{name}: created {entity.into} with {len(plan.drafted)} columns")
+        elif entity.transform is None and accept:
+            added = await site.target.widen(plan)
+            if added:
+                done.append(f"{name}: added {', '.join(added)} to {entity.into}")
+        if plan.soft_delete and await site.target.add_soft_delete(plan):
+            done.append(f"{name}: added {plan.soft_delete} to {entity.into}")
+        return done
+
+    async def _mapped(self, name: str) -> Plan:
+        """The plan as far as it can be made before the table exists."""
+        site = self._site
+        pinned = (await site.runs.pinned())[name]
+        target = await site.target.describe(name)
+        mapped = map_columns(site.config, name, pinned.columns, target)
+        return complete(site.config, name, mapped, entity_id=pinned.entity_id, shape=0)
+
+    async def validate(self) -> list[Check]:
+        """Look at everything that a run needs, and write nothing."""
+        checks = [Check("ok", "configuration", "read and understood")]
+        checks += await self._check_ledger()
+        source = self._site.source(Hasher(_PROBE_KEY), sequence=0)
+        try:
+            for name in self._site.config.entities:
+                checks += await self._check_entity(source, name)
+        finally:
+            await source.close()
+        return checks
+
+    async def _check_ledger(self) -> list[Check]:
+        site = self._site
+        try:
+            with translate("looking at the ledger"):
+                async with site.connections.acquire() as connection:
+                    missing = await pending(connection, site.config.ledger.schema)
+        except SyncdError as error:
+            return [Check("error", "target", str(error))]
+        checks = [Check("ok", "target", "connected")]
+        if missing:
+            text = f"lacks {len(missing)} migrations; run syncd init"
+            return [*checks, Check("warning", "ledger", text)]
+        return [*checks, Check("ok", "ledger", "up to date")]
+
+    async def _check_entity(self, source: Source, name: str) -> list[Check]:
+        try:
+            found = await source.describe(name)
+            described = describe_found(name, self._site.config.entities[name], found)
+            target = await self._site.target.describe(name)
+        except SyncdError as error:
+            return [Check("error", name, str(error))]
+        checks = [Check("ok", name, f"{len(described)} columns at the source")]
+        try:
+            checks += await self._check_mapping(name, described, found, target)
+        except SyncdError as error:
+            checks.append(Check("error", name, str(error)))
+        return checks
+
+    async def _check_mapping(
+        self, name: str, described: dict[str, str], found: Shape, target: Shape
+    ) -> list[Check]:
+        """Columns, types, ownership and drift of one entity."""
+        config, checks = self._site.config, []
+        entity = config.entities[name]
+        load_transform(name, entity)
+        if not target:
+            if entity.transform is not None:
+                return [Check("error", name, f"the target has no table {entity.into}")]
+            return [Check("warning", name, f"{entity.into} is not there; syncd init creates it")]
+        mapped = map_columns(config, name, described, target)
+        plan = complete(config, name, mapped, entity_id=0, shape=0)
+        written = [c.into for c in plan.drafted if c.ownership is not Ownership.COMPUTED]
+        lacking = [into for into in written if into not in target]
+        if lacking:
+            checks.append(
+                Check("error", name, f"{entity.into} has no column {', '.join(lacking)}")
+            )
+        generated = [i for i in written if i in target and not target[i].writable]
+        if generated:
+            text = f"{', '.join(generated)} is generated by the target; own it as computed"
+            checks.append(Check("error", name, text))
+        checks += _type_checks(name, plan, target)
+        soft = deletes_of(config, entity).column if plan.soft_delete else ""
+        if soft and soft not in target:
+            text = f"{entity.into} has no column {soft}; syncd init adds it"
+            checks.append(Check("warning", name, text))
+        try:
+            pinned = (await self._site.runs.pinned()).get(name)
+        except SyncdError:
+            pinned = None  # the ledger is not made yet; that has been said
+        if pinned is not None:
+            note = drift(name, pinned.columns, entity, found)
+            if note:
+                checks.append(Check("warning", name, note))
+        if isinstance(config.source, FilesSource) and not entity.columns and not target:
+            checks.append(Check("warning", name, "no types are given: every column is text"))
+        return checks
+
+
+def _type_checks(name: str, plan: Plan, target: Shape) -> list[Check]:
+    """A warning for each column whose kind differs between the sides."""
+    return [
+        Check(
+            "warning",
+            name,
+            f"{column.name} is {column.type.kind.value}, {column.into} is "
+            f"{target[column.into].native}: each value is converted on the write",
+        )
+        for column in plan.drafted
+        if column.into in target and column.type.kind is not target[column.into].type.kind
+    ]

@@ -1,0 +1,295 @@
+"""The ledger in PostgreSQL: entries, written in the transaction that writes the target.
+
+Runs and the lease are in ``runs.py``, conflicts, held deletes and history in ``reviews.py``.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from io import BytesIO
+from typing import Any, Final
+
+import msgspec
+
+from syncd.errors import FencedError
+from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan, State
+from syncd.flow.ports import Block, Emit, Fresh, Import, Lease, Tx, Unit
+from syncd.ledger import entry_rows
+from syncd.pg.connect import Connections
+from syncd.pg.copy_blocks import BlockCutter
+from syncd.pg.errors import translate
+from syncd.pg.transaction import PgTx, transaction
+
+_FENCE = "SELECT 1 FROM syncd_lease WHERE pipeline = $1 AND epoch = $2 FOR KEY SHARE"
+_SCAN = """
+SELECT key, CASE WHEN digest_epoch = $2 AND revision = $3 AND shape = $4 AND digest <> 0
+                  AND NOT open AND state IN ('live', 'tgt_deleted', 'quarantined')
+                 THEN digest ELSE -1 END
+FROM syncd_fingerprint WHERE entity_id = $1 AND present ORDER BY key
+"""
+_LOCK = f"""
+SELECT {", ".join(entry_rows.COLUMNS)} FROM syncd_fingerprint
+WHERE entity_id = $1 AND key = ANY($2::bytea[]) ORDER BY key
+"""
+_LOCK_FOR_UPDATE = f"{_LOCK} FOR UPDATE"
+_STAGE = "CREATE TEMP TABLE syncd_stage_entry (LIKE syncd_fingerprint INCLUDING DEFAULTS) ON COMMIT DROP"
+_KEPT_ON_UPDATE = ("key", "entity_id", "first_run_id")
+_UPSERT = f"""
+INSERT INTO syncd_fingerprint SELECT * FROM pg_temp.syncd_stage_entry
+ON CONFLICT (entity_id, key) DO UPDATE SET changed_at = excluded.changed_at,
+{", ".join(f"{c} = excluded.{c}" for c in entry_rows.COLUMNS if c not in _KEPT_ON_UPDATE)}
+"""
+_DROP_STAGE = "DROP TABLE pg_temp.syncd_stage_entry"
+_TOUCH = """
+UPDATE syncd_fingerprint f
+SET digest = u.digest, digest_epoch = $4, source_epoch = $5, position = $6, unsettled = false
+FROM unnest($2::bytea[], $3::bigint[]) AS u (key, digest)
+WHERE f.entity_id = $1 AND f.key = u.key
+"""
+_LIVE = """
+SELECT key FROM syncd_fingerprint
+WHERE entity_id = $1 AND key = ANY($2::bytea[]) AND state = 'live'
+"""
+_IMPORT = """
+INSERT INTO syncd_import_record (entity_id, key, run_id, outcome, reason, columns, conflicts)
+SELECT $1, u.key, $2, u.outcome, u.reason,
+       string_to_array(u.columns, ','), string_to_array(u.conflicts, ',')
+FROM unnest($3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[])
+     AS u (key, outcome, reason, columns, conflicts)
+"""
+_CONFLICT = """
+INSERT INTO syncd_conflict
+    (entity_id, key, column_name, kind, base_hash, source_hash, target_hash, run_id, status, ended_at)
+SELECT $1, u.key, u.column_name, u.kind, u.base, u.source, u.target, $2,
+       CASE WHEN u.kind = 'overwritten' THEN 'resolved_source' ELSE 'open' END,
+       CASE WHEN u.kind = 'overwritten' THEN now() END
+FROM unnest($3::bytea[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::bytea[])
+     AS u (key, column_name, kind, base, source, target)
+ON CONFLICT (entity_id, key, column_name) WHERE status = 'open' DO UPDATE
+SET source_hash = excluded.source_hash, target_hash = excluded.target_hash,
+    kind = excluded.kind, reported = syncd_conflict.reported + 1, run_id = excluded.run_id
+"""
+_CLOSE = """
+UPDATE syncd_conflict c SET status = 'closed', ended_at = now()
+FROM unnest($2::bytea[], $3::text[]) AS u (key, column_name)
+WHERE c.entity_id = $1 AND c.key = u.key AND c.column_name = u.column_name AND c.status = 'open'
+"""
+_OUTBOX = """
+INSERT INTO syncd_outbox (entity_id, key, type, outcome, run_id)
+SELECT $1, u.key, u.type, u.outcome, $2
+FROM unnest($3::bytea[], $4::text[], $5::text[]) AS u (key, type, outcome)
+"""
+_UNIT = """
+INSERT INTO syncd_work_unit (run_id, entity_id, unit_id, attempt, counts, redone)
+SELECT $1, $2, $3, attempts, $4::jsonb, $5::jsonb FROM syncd_run WHERE run_id = $1
+"""
+_FIND_UNIT = """
+SELECT counts::text AS counts, redone::text AS redone FROM syncd_work_unit
+WHERE run_id = $1 AND entity_id = $2 AND unit_id = $3
+"""
+_SHAPES = "SELECT shape, columns FROM syncd_shape WHERE entity_id = $1"
+_UNSETTLED = """
+SELECT EXISTS (SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1 AND unsettled)
+"""
+_ANY_ENTRY = "SELECT EXISTS (SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1)"
+BLOCK_BYTES: Final = 256 * 1024
+
+
+class PostgresLedger:
+    """The ledger of one pipeline. Knows the shapes of its entities once ``shapes`` has run."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._remaps: dict[int, dict[int, Sequence[int | None]]] = {}
+
+    def begin(self, lease: Lease) -> AbstractAsyncContextManager[Tx]:
+        """A transaction fenced by the lease's epoch (see ``ports.Ledger.begin``)."""
+        return self._fenced(lease)
+
+    @asynccontextmanager
+    async def _fenced(self, lease: Lease) -> AsyncIterator[PgTx]:
+        async with transaction(self._connections) as tx:
+            if await tx.connection.fetchval(_FENCE, lease.pipeline, lease.epoch) is None:
+                raise FencedError(
+                    f"pipeline {lease.pipeline}: the lease is not at epoch {lease.epoch} any more",
+                    hint="another instance has taken over; this one wrote nothing and stops",
+                )
+            yield tx
+
+    def look(self) -> AbstractAsyncContextManager[Tx]:
+        """A read-only transaction in which nothing is locked, for ``plan`` and ``explain``."""
+        return transaction(self._connections, writes=False)
+
+    async def load_shapes(self, plan: Plan) -> None:
+        """Learn how bases of older column lists map to the plan's."""
+        with translate("reading the shapes of the ledger"):
+            async with self._connections.acquire() as connection:
+                rows = await connection.fetch(_SHAPES, plan.entity_id)
+        names = [column.into for column in plan.drafted]
+        self._remaps[plan.entity_id] = {
+            row["shape"]: _remap(row["columns"], names) for row in rows
+        }
+
+    async def is_empty(self, plan: Plan) -> bool:
+        """Whether nothing at all is remembered of the entity."""
+        with translate("looking for entries"):
+            async with self._connections.acquire() as connection:
+                return not await connection.fetchval(_ANY_ENTRY, plan.entity_id)
+
+    async def is_settled(self, plan: Plan) -> bool:
+        """Whether no entry asks for a look in the next sweep."""
+        with translate("looking for unsettled entries"):
+            async with self._connections.acquire() as connection:
+                return not await connection.fetchval(_UNSETTLED, plan.entity_id)
+
+    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
+        """Push (key, digest) of every entry that the source had when last looked at."""
+        cutter = BlockCutter(BLOCK_BYTES)
+
+        async def receive(data: bytes) -> None:
+            block = cutter.feed(data)
+            if block is not None:
+                await emit(block)
+
+        with translate("reading the ledger"):
+            async with self._connections.acquire() as connection:
+                await connection.copy_from_query(
+                    _SCAN, plan.entity_id, digest_epoch, plan.revision, plan.shape,
+                    output=receive, format="binary",
+                )  # fmt: skip
+        last: Block | None = cutter.finish()
+        if last is not None:
+            await emit(last)
+        return cutter.records
+
+    async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
+        """Entries of ``keys``, locked in key order when the transaction writes."""
+        connection, writes = _of(tx)
+        statement = _LOCK_FOR_UPDATE if writes else _LOCK
+        rows = await connection.fetch(statement, plan.entity_id, keys)
+        remaps = self._remaps.get(plan.entity_id, {})
+        return {row["key"]: entry_rows.to_entry(row, plan.shape, remaps) for row in rows}
+
+    async def load(self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence[Fresh]) -> None:
+        """Store new entries straight into the table."""
+        connection, _ = _of(tx)
+        rows = entry_rows.pack_fresh(plan.entity_id, common, fresh)
+        await _copy(connection, "syncd_fingerprint", rows)
+
+    async def record(
+        self, tx: Tx, plan: Plan, entries: Sequence[Entry], imports: Sequence[Import], *, new: bool
+    ) -> None:
+        """Store entries, history lines, conflicts and outbox rows."""
+        connection, _ = _of(tx)
+        rows = entry_rows.pack_entries(plan.entity_id, entries)
+        if new:
+            await _copy(connection, "syncd_fingerprint", rows)
+        elif entries:
+            await connection.execute(_STAGE)
+            await _copy(connection, "syncd_stage_entry", rows)
+            await connection.execute(_UPSERT)
+            await connection.execute(_DROP_STAGE)
+        if imports:
+            await _record_imports(connection, plan, entries[0].run_id, imports)
+
+    async def touch(
+        self,
+        tx: Tx,
+        plan: Plan,
+        keys: Sequence[bytes],
+        digests: Sequence[int],
+        digest_epoch: int,
+        source_epoch: int,
+        position: int,
+    ) -> None:
+        """Refresh digest and position of rows that the fingerprint proved unchanged."""
+        connection, _ = _of(tx)
+        await connection.execute(
+            _TOUCH, plan.entity_id, keys, digests, digest_epoch, source_epoch, position
+        )
+
+    async def live(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> frozenset[bytes]:
+        """Which of ``keys`` are live: parents that have landed."""
+        connection, _ = _of(tx)
+        rows = await connection.fetch(_LIVE, plan.entity_id, keys)
+        return frozenset(row["key"] for row in rows)
+
+    async def unit(self, tx: Tx, run_id: int, plan: Plan, unit: Unit) -> None:
+        """Note a work unit in the same transaction."""
+        connection, _ = _of(tx)
+        counts = _as_json(unit.present, unit.absent)
+        redone = _as_json(unit.present_redone, unit.absent_redone)
+        await connection.execute(_UNIT, run_id, plan.entity_id, unit.unit_id, counts, redone)
+
+    async def find_unit(self, run_id: int, plan: Plan, unit_id: str) -> Unit | None:
+        """The work unit, if its transaction did commit."""
+        with translate("looking for a work unit"):
+            async with self._connections.acquire() as connection:
+                row = await connection.fetchrow(_FIND_UNIT, run_id, plan.entity_id, unit_id)
+        return None if row is None else to_unit(unit_id, row["counts"], row["redone"])
+
+
+def to_unit(unit_id: str, counts: str, redone: str) -> Unit:
+    """A work unit from its two JSON columns."""
+    done = msgspec.json.decode(counts, type=dict[str, Counts])
+    again = msgspec.json.decode(redone, type=dict[str, Counts])
+    return Unit(unit_id, done["present"], done["absent"], again["present"], again["absent"])
+
+
+def _as_json(present: Counts, absent: Counts) -> str:
+    return msgspec.json.encode({"present": present, "absent": absent}).decode()
+
+
+def _of(tx: Tx) -> tuple[Any, bool]:
+    assert isinstance(tx, PgTx)
+    return tx.connection, tx.writes
+
+
+def _remap(old: Sequence[str], new: Sequence[str]) -> Sequence[int | None]:
+    positions = {name: at for at, name in enumerate(old)}
+    return tuple(positions.get(name) for name in new)
+
+
+async def _copy(connection: Any, table: str, rows: bytes) -> None:
+    source = BytesIO(entry_rows.COPY_HEADER + rows + entry_rows.COPY_TRAILER)
+    await connection.copy_to_table(
+        table, source=source, columns=entry_rows.COLUMNS, format="binary"
+    )
+
+
+async def _record_imports(
+    connection: Any, plan: Plan, run_id: int, imports: Sequence[Import]
+) -> None:
+    told = [i for i in imports if i.outcome is not Outcome.UNCHANGED or i.closed]
+    await connection.execute(
+        _IMPORT, plan.entity_id, run_id,
+        [i.key for i in told], [i.outcome.value for i in told], [i.reason for i in told],
+        [",".join(i.columns) for i in told],
+        [",".join(c.column for c in i.conflicts) for i in told],
+    )  # fmt: skip
+    closed = [(i.key, column) for i in imports for column in i.closed]
+    if closed:
+        keys, columns = [key for key, _ in closed], [column for _, column in closed]
+        await connection.execute(_CLOSE, plan.entity_id, keys, columns)
+    conflicts = [(i.key, conflict) for i in imports for conflict in i.conflicts]
+    if conflicts:
+        await _record_conflicts(connection, plan, run_id, conflicts)
+    events = [i for i in imports if i.event]
+    if events:
+        await connection.execute(
+            _OUTBOX, plan.entity_id, run_id,
+            [i.key for i in events], [i.event for i in events], [i.outcome.value for i in events],
+        )  # fmt: skip
+
+
+async def _record_conflicts(
+    connection: Any, plan: Plan, run_id: int, conflicts: Sequence[tuple[bytes, ColumnConflict]]
+) -> None:
+    await connection.execute(
+        _CONFLICT, plan.entity_id, run_id,
+        [key for key, _ in conflicts], [c.column for _, c in conflicts],
+        [c.kind for _, c in conflicts], [c.base for _, c in conflicts],
+        [c.source for _, c in conflicts], [c.target for _, c in conflicts],
+    )  # fmt: skip
+
+

@@ -1,0 +1,335 @@
+"""Runs, the lease and what is pinned per entity: the part of the ledger that frames the work."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from syncd.errors import ConfigError, FencedError
+from syncd.flow.model import Counts, Issue, Plan
+from syncd.flow.ports import Lease, Unit
+from syncd.ledger.postgres import to_unit
+from syncd.pg.connect import Connections
+from syncd.pg.errors import translate
+
+_ACQUIRE = """
+INSERT INTO syncd_lease (pipeline, holder, epoch, expires_at)
+VALUES ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+ON CONFLICT (pipeline) DO UPDATE
+SET holder = excluded.holder, epoch = syncd_lease.epoch + 1, expires_at = excluded.expires_at
+WHERE syncd_lease.expires_at < clock_timestamp()
+RETURNING epoch
+"""
+_KEEP = """
+UPDATE syncd_lease SET expires_at = clock_timestamp() + make_interval(secs => $3)
+WHERE pipeline = $1 AND epoch = $2
+"""
+_RELEASE = "UPDATE syncd_lease SET expires_at = '-infinity' WHERE pipeline = $1 AND epoch = $2"
+_LEASE = """
+SELECT holder, epoch, expires_at > clock_timestamp() AS held,
+       extract(epoch FROM expires_at - clock_timestamp())::float AS left_s
+FROM syncd_lease WHERE pipeline = $1
+"""
+_UNFINISHED = """
+SELECT run_id, selected FROM syncd_run WHERE pipeline = $1 AND status = 'running'
+ORDER BY run_id DESC
+"""
+_RESUME = """
+UPDATE syncd_run SET attempts = attempts + 1, epoch = $2, holder = $3
+WHERE run_id = $1 RETURNING attempts
+"""
+_ABANDON = """
+UPDATE syncd_run SET status = 'stopped', finished_at = now() WHERE run_id = ANY($1::bigint[])
+"""
+_START = """
+INSERT INTO syncd_run (pipeline, status, epoch, holder, selected)
+VALUES ($1, 'running', $2, $3, $4) RETURNING run_id
+"""
+_FINISH = "UPDATE syncd_run SET status = $2, finished_at = now() WHERE run_id = $1"
+_PREVIOUS = """
+SELECT to_char(max(started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') FROM syncd_run
+WHERE pipeline = $1 AND run_id < $2 AND status IN ('completed', 'parked', 'held')
+"""
+_STARTED = """
+SELECT to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') FROM syncd_run
+WHERE run_id = $1
+"""
+_UNITS = """
+SELECT counts::text AS counts, redone::text AS redone FROM syncd_work_unit
+WHERE run_id = $1 AND entity_id = $2 AND attempt < $3
+"""
+_DONE = """
+INSERT INTO syncd_run_entity (run_id, entity_id, status, counts, seconds, notes, findings_total)
+VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7)
+ON CONFLICT (run_id, entity_id) DO UPDATE
+SET status = excluded.status, counts = excluded.counts, seconds = excluded.seconds,
+    notes = excluded.notes, findings_total = excluded.findings_total, finished_at = now()
+"""
+_FINDINGS = """
+INSERT INTO syncd_finding (run_id, entity_id, severity, code, field, place)
+SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[])
+"""
+_ENTITY_DONE = """
+UPDATE syncd_entity
+SET last_status = $2, last_rows = $3, position = greatest(position, $4), source_epoch = $5,
+    identity = $6, identity_rows = $7, drift = $8,
+    last_success = CASE WHEN $2 = 'completed' THEN now() ELSE last_success END
+WHERE entity_id = $1
+"""
+_ENTITY_FAILED = """
+UPDATE syncd_entity SET last_status = $2, drift = $3 WHERE entity_id = $1
+"""
+_REWIND = """
+UPDATE syncd_entity SET source_epoch = source_epoch + 1, position = 0, identity = ''
+WHERE entity_id = $1
+"""
+_ENTITIES = """
+SELECT entity_id, name, pinned::text AS pinned, source_epoch, position, identity, identity_rows,
+       last_rows, drift
+FROM syncd_entity WHERE pipeline = $1
+"""
+_PIN = """
+INSERT INTO syncd_entity (pipeline, name, pinned) VALUES ($1, $2, $3::jsonb)
+ON CONFLICT (pipeline, name) DO UPDATE
+SET pinned = excluded.pinned, drift = '', identity = '' RETURNING entity_id
+"""
+_SHAPE = """
+WITH made AS (
+    INSERT INTO syncd_shape (entity_id, columns) VALUES ($1, $2)
+    ON CONFLICT (entity_id, columns) DO NOTHING RETURNING shape
+)
+SELECT shape FROM made
+UNION ALL SELECT shape FROM syncd_shape WHERE entity_id = $1 AND columns = $2
+LIMIT 1
+"""
+_SETTING = "SELECT value FROM syncd_setting WHERE name = $1"
+_SET = """
+INSERT INTO syncd_setting (name, value) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING value
+"""
+_PRUNE: Final = (
+    "DELETE FROM syncd_run WHERE pipeline = $1 AND status <> 'running' "
+    "AND finished_at < now() - make_interval(days => $2)",
+    "DELETE FROM syncd_import_record WHERE at < now() - make_interval(days => $2) AND entity_id = "
+    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
+    "DELETE FROM syncd_conflict WHERE status <> 'open' "
+    "AND ended_at < now() - make_interval(days => $2) AND entity_id = "
+    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
+    "DELETE FROM syncd_fingerprint WHERE state = 'src_deleted' "
+    "AND changed_at < now() - make_interval(days => $2) AND entity_id = "
+    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
+    "DELETE FROM syncd_outbox WHERE sent_at < now() - make_interval(days => $2) AND entity_id = "
+    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
+)
+
+
+class Pinned(Struct, frozen=True):
+    """An entity as agreed on ``init``, and how far it has come."""
+
+    entity_id: int
+    name: str
+    columns: Mapping[str, str]  # source column -> canonical type, in text
+    source_epoch: int
+    position: int
+    identity: str
+    identity_rows: int
+    last_rows: int
+    drift: str
+
+
+class Started(Struct, frozen=True):
+    """A run under way. ``attempt`` is above 1 when an unfinished one was taken up again."""
+
+    run_id: int
+    attempt: int
+    started_at: str
+    previous_run: bytes | None
+
+
+class Closing(Struct, frozen=True):
+    """How one entity of a run ended."""
+
+    status: str
+    counts: Counts
+    seconds: float
+    notes: Sequence[str]
+    findings: Sequence[Issue]
+    findings_total: int
+    position: int = 0
+    source_epoch: int = 1
+    source_rows: int = 0
+    identity: str = ""
+    drift: str = ""
+
+
+class Runs:
+    """Runs of one pipeline."""
+
+    def __init__(self, connections: Connections, pipeline: str) -> None:
+        self._connections = connections
+        self._pipeline = pipeline
+
+    async def acquire(self, holder: str, ttl_s: float) -> Lease | None:
+        """Take the lease if it is free or has run out; None when somebody holds it."""
+        epoch = await self._value("taking the lease", _ACQUIRE, self._pipeline, holder, ttl_s)
+        return None if epoch is None else Lease(self._pipeline, holder, epoch)
+
+    async def keep(self, lease: Lease, ttl_s: float) -> None:
+        """Put off the lease's end; raises FencedError when it is not ours any more."""
+        done = await self._execute("keeping the lease", _KEEP, lease.pipeline, lease.epoch, ttl_s)
+        if done != "UPDATE 1":
+            raise FencedError(
+                f"pipeline {lease.pipeline}: the lease of epoch {lease.epoch} was taken over",
+                hint="this instance stops; nothing of it is half done",
+            )
+
+    async def release(self, lease: Lease) -> None:
+        """Let the lease go at once; without effect when it is not ours any more."""
+        await self._execute("releasing the lease", _RELEASE, lease.pipeline, lease.epoch)
+
+    async def holder(self) -> Mapping[str, Any] | None:
+        """Who holds the lease (holder, epoch, held, left_s); None before the first run."""
+        rows = await self._fetch("looking at the lease", _LEASE, self._pipeline)
+        return dict(rows[0]) if rows else None
+
+    async def start(self, lease: Lease, selected: Sequence[str] | None) -> Started:
+        """Begin a run, or take up the unfinished one that asked for the same.
+
+        Holding the lease proves that nobody else works on an unfinished run. Others, which asked
+        for something else, are closed as stopped: what they committed stands.
+        """
+        attempt, run_id = 1, None
+        chosen = None if selected is None else sorted(selected)
+        for row in await self._fetch("looking for unfinished runs", _UNFINISHED, self._pipeline):
+            if run_id is None and row["selected"] == chosen:
+                run_id = row["run_id"]
+            else:
+                await self._execute("closing an unfinished run", _ABANDON, [row["run_id"]])
+        if run_id is not None:
+            attempt = await self._value(
+                "resuming a run", _RESUME, run_id, lease.epoch, lease.holder
+            )
+        else:
+            run_id = await self._value(
+                "starting a run", _START, self._pipeline, lease.epoch, lease.holder, chosen
+            )
+        previous = await self._value("looking at runs", _PREVIOUS, self._pipeline, run_id)
+        started_at = await self._value("looking at runs", _STARTED, run_id)
+        trimmed = None if previous is None else f"{previous.rstrip('0').rstrip('.')}+00".encode()
+        return Started(run_id, attempt, started_at, trimmed)
+
+    async def finish(self, run_id: int, status: str) -> None:
+        """Close the run; it will not be resumed."""
+        await self._execute("finishing a run", _FINISH, run_id, status)
+
+    async def earlier_units(self, started: Started, plan: Plan) -> list[Unit]:
+        """Work units that earlier attempts of this run committed."""
+        rows = await self._fetch(
+            "reading work units", _UNITS, started.run_id, plan.entity_id, started.attempt
+        )
+        return [to_unit("", row["counts"], row["redone"]) for row in rows]
+
+    async def close_entity(self, run_id: int, entity_id: int, closing: Closing) -> None:
+        """Note how an entity ended."""
+        findings = closing.findings
+        with translate("closing an entity"):
+            async with self._connections.acquire() as connection, connection.transaction():
+                await connection.execute(
+                    _DONE, run_id, entity_id, closing.status,
+                    msgspec.json.encode(closing.counts).decode(), closing.seconds,
+                    list(closing.notes), closing.findings_total,
+                )  # fmt: skip
+                if findings:
+                    await connection.execute(
+                        _FINDINGS, run_id, entity_id,
+                        [i.severity.value for i in findings], [i.code for i in findings],
+                        [i.field for i in findings], [i.place for i in findings],
+                    )  # fmt: skip
+                if closing.status == "completed":
+                    await connection.execute(
+                        _ENTITY_DONE, entity_id, closing.status, closing.source_rows,
+                        closing.position, closing.source_epoch, closing.identity,
+                        closing.source_rows, closing.drift,
+                    )  # fmt: skip
+                else:
+                    await connection.execute(
+                        _ENTITY_FAILED, entity_id, closing.status, closing.drift
+                    )
+
+    async def pinned(self) -> dict[str, Pinned]:
+        """What was pinned, by entity; raises ConfigError before ``init``."""
+        rows = await self._fetch("reading the ledger", _ENTITIES, self._pipeline)
+        return {
+            row["name"]: Pinned(
+                row["entity_id"],
+                row["name"],
+                msgspec.json.decode(row["pinned"], type=dict[str, str]),
+                row["source_epoch"],
+                row["position"],
+                row["identity"],
+                row["identity_rows"],
+                row["last_rows"],
+                row["drift"],
+            )
+            for row in rows
+        }
+
+    async def pin(self, entity: str, columns: Mapping[str, str]) -> int:
+        """Agree on the entity's columns and types; its id."""
+        encoded = msgspec.json.encode(columns).decode()
+        entity_id = await self._value("pinning a schema", _PIN, self._pipeline, entity, encoded)
+        assert isinstance(entity_id, int)
+        return entity_id
+
+    async def shape(self, entity_id: int, columns: Sequence[str]) -> int:
+        """The id of a list of drafted columns; made when it is new."""
+        shape = await self._value("noting a shape", _SHAPE, entity_id, list(columns))
+        assert isinstance(shape, int)
+        return shape
+
+    async def rewind(self, entity_id: int) -> None:
+        """Begin a new source epoch: positions start again from anywhere."""
+        await self._execute("accepting a rewind", _REWIND, entity_id)
+
+    async def setting(self, name: str, default: bytes | None = None) -> bytes | None:
+        """A setting of the ledger; stored as ``default`` when it was not there."""
+        value = await self._value("reading a setting", _SETTING, name)
+        if value is None and default is not None:
+            value = await self._value("storing a setting", _SET, name, default)
+        assert value is None or isinstance(value, bytes)
+        return value
+
+    async def prune(
+        self, *, runs_days: int, imports_days: int, tombstones_days: int, outbox_days: int
+    ) -> None:
+        """Remove what is past its retention."""
+        bounds = (runs_days, imports_days, tombstones_days, outbox_days)
+        with translate("pruning the ledger"):
+            async with self._connections.acquire() as connection:
+                for at, statement in enumerate(_PRUNE):
+                    days = bounds[(0, 1, 1, 2, 3)[at]]
+                    await connection.execute(statement, self._pipeline, days)
+
+    async def _fetch(self, doing: str, statement: str, *values: object) -> list[Any]:
+        with translate(doing):
+            async with self._connections.acquire() as connection:
+                return list(await connection.fetch(statement, *values))
+
+    async def _value(self, doing: str, statement: str, *values: object) -> Any:
+        with translate(doing):
+            async with self._connections.acquire() as connection:
+                return await connection.fetchval(statement, *values)
+
+    async def _execute(self, doing: str, statement: str, *values: object) -> str:
+        with translate(doing):
+            async with self._connections.acquire() as connection:
+                return await connection.execute(statement, *values)
+
+
+def not_initialised(pipeline: str, names: Sequence[str]) -> ConfigError:
+    """What to say when the ledger does not know an entity yet."""
+    return ConfigError(
+        f"pipeline {pipeline}: the ledger does not know {', '.join(names)}",
+        hint="run syncd init first",
+    )

@@ -1,0 +1,1 @@
+"""PostgreSQL, as source, target and ledger share it."""

@@ -1,0 +1,72 @@
+"""A transaction that target and ledger share: one commit for the row and its memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import anyio
+import asyncpg
+
+from syncd.errors import TransientError
+from syncd.pg.connect import Connections, begin_settings
+from syncd.pg.errors import translate
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+_COMMIT_S: Final = 30.0  # a commit is waited for even when cancelled, but not for ever
+_READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class PgTx:
+    """The open transaction; ``writes`` is false for a look that must not lock or change."""
+
+    def __init__(self, connection: Connection, *, writes: bool) -> None:
+        self.connection = connection
+        self.writes = writes
+
+
+@asynccontextmanager
+async def transaction(connections: Connections, *, writes: bool = True) -> AsyncIterator[PgTx]:
+    """Open a transaction; commit when the body ends, roll back when it raises.
+
+    Driver errors come out translated. A connection lost while committing comes out as
+    TransientError with ``outcome_unknown``.
+    """
+    async with connections.acquire() as connection:
+        with translate("in a transaction on the target"):
+            inner = connection.transaction()
+            await inner.start()
+            try:
+                if not writes:
+                    await connection.execute(_READ_ONLY)
+                await begin_settings(connection)
+                yield PgTx(connection, writes=writes)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await _roll_back(connection, inner)
+                raise
+            await _commit(inner)
+
+
+async def _roll_back(connection: Connection, inner: Any) -> None:
+    if connection.is_closed():
+        return
+    with anyio.move_on_after(_COMMIT_S) as scope:
+        try:
+            await inner.rollback()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            connection.terminate()  # the server rolls back what it no longer hears from
+    if scope.cancelled_caught:
+        connection.terminate()
+
+
+async def _commit(inner: Any) -> None:
+    """Commit, shielded: whether it stood must be known, even when the task is cancelled."""
+    try:
+        with anyio.fail_after(_COMMIT_S, shield=True):
+            await inner.commit()
+    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError) as error:
+        raise TransientError(
+            "the connection to the target was lost while a transaction was committing",
+            hint="syncd looks in the ledger whether it stood before it repeats anything",
+            outcome_unknown=True,
+        ) from error

@@ -1,0 +1,180 @@
+"""What each verb answers, as frozen values; ``cli`` only draws them.
+
+Run and plan reports in JSON are a contract (DESIGN section 5): names and meaning do not change.
+Times are ISO 8601 in UTC, durations seconds.
+"""
+
+from msgspec import Struct
+
+from syncd.flow.model import Counts, Issue
+
+
+class EntityReport(Struct, frozen=True):
+    """One entity of a run. ``status``: completed | failed | refused | skipped; ``notes`` say why.
+
+    ``findings`` are the first issues met (bounded); ``findings_total`` counts all.
+    ``samples`` are filled by ``plan`` only.
+    """
+
+    name: str
+    status: str
+    counts: Counts
+    seconds: float
+    notes: tuple[str, ...] = ()
+    findings: tuple[Issue, ...] = ()
+    findings_total: int = 0
+    samples: tuple["Sample", ...] = ()
+    open_conflicts: int = 0
+    source_rows: int = 0
+
+
+class Sample(Struct, frozen=True):
+    """One planned change: the key's parts and the names of the columns that would change."""
+
+    outcome: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class RunReport(Struct, frozen=True):
+    """A whole pass. ``status``: completed | parked | held | failed | stopped."""
+
+    run_id: int
+    pipeline: str
+    status: str
+    started_at: str
+    seconds: float
+    entities: tuple[EntityReport, ...]
+    resumed: bool = False  # an earlier attempt of this run was found unfinished and went on
+
+
+class Check(Struct, frozen=True):
+    """One line of ``validate``. ``level``: ok | warning | error."""
+
+    level: str
+    subject: str
+    message: str
+
+
+class InitReport(Struct, frozen=True):
+    """What ``init`` made, in order, one sentence each."""
+
+    done: tuple[str, ...]
+
+
+class EntityStatus(Struct, frozen=True):
+    """One entity as the ledger knows it."""
+
+    name: str
+    records: int  # entries in state live
+    parked: dict[str, int]  # outcome -> entries, of those that are not in step
+    open_conflicts: int
+    held_deletes: int
+    last_success: str  # "" when never
+    last_status: str
+    drift: str = ""
+
+
+class StatusReport(Struct, frozen=True):
+    """The pipeline as the ledger knows it."""
+
+    pipeline: str
+    lease_holder: str
+    lease_epoch: int
+    last_run: int
+    last_run_status: str
+    entities: tuple[EntityStatus, ...]
+
+
+class Mismatch(Struct, frozen=True):
+    """One difference found by ``verify``. ``kind``: missing | extra | different | kept.
+
+    ``kept`` is a difference on purpose: staff own the value, or deleted or kept the row.
+    """
+
+    entity: str
+    kind: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+
+class VerifyReport(Struct, frozen=True):
+    """Both sides read in full. ``counts``: entity -> kind -> rows; ``equal`` is among the kinds."""
+
+    counts: dict[str, dict[str, int]]
+    mismatches: tuple[Mismatch, ...]  # bounded
+
+
+class HistoryLine(Struct, frozen=True):
+    """One thing that happened to a record."""
+
+    at: str
+    run_id: int
+    outcome: str
+    reason: str
+    columns: tuple[str, ...]
+    conflicts: tuple[str, ...]
+
+
+class ColumnView(Struct, frozen=True):
+    """One column of a record now: who holds it and how the three sides compare.
+
+    ``source``, ``target``: the live values, for the operator's own eyes, None when NULL or absent
+    (``source_missing`` tells); ``verdict`` is the line of the column rule that applies.
+    """
+
+    column: str
+    ownership: str
+    source: str | None
+    target: str | None
+    source_changed: bool
+    target_changed: bool
+    verdict: str
+
+
+class ExplainReport(Struct, frozen=True):
+    """All that is known of one record."""
+
+    entity: str
+    key: tuple[str, ...]
+    known: bool
+    state: str
+    present: bool
+    incarnation: int
+    position: int
+    outcome: str
+    reason: str
+    run_id: int
+    in_source: bool
+    in_target: bool
+    columns: tuple[ColumnView, ...]
+    history: tuple[HistoryLine, ...]
+
+
+class ConflictView(Struct, frozen=True):
+    """One open or ended conflict. ``status``: open | closed | resolved_source | resolved_target."""
+
+    conflict_id: int
+    entity: str
+    key: tuple[str, ...]
+    column: str
+    kind: str
+    status: str
+    opened_at: str
+    run_id: int
+    source: str | None = None  # live values, filled by ``show`` only
+    target: str | None = None
+
+
+class HeldView(Struct, frozen=True):
+    """The deletes that one entity holds. ``plan`` is the hash that an approval names."""
+
+    entity: str
+    rows: int
+    entity_rows: int
+    reason: str
+    plan: str
+    since: str
+    keys: tuple[tuple[str, ...], ...]  # the first ones
+    decision: str = ""  # "" | approved | rejected

@@ -1,0 +1,174 @@
+"""A pipeline's objects, built once from its configuration and handed to the jobs."""
+
+import socket
+import uuid
+from collections.abc import Mapping
+from os import getpid
+from pathlib import Path
+from secrets import token_bytes
+from typing import Final
+
+from msgspec import Struct
+
+from syncd.config import Config, FilesSource
+from syncd.errors import ConfigError, PermanentError
+from syncd.flow.fingerprint import Hasher
+from syncd.flow.model import Plan, Shape
+from syncd.flow.order import waves
+from syncd.flow.ports import Source
+from syncd.flow.transform import Drafter
+from syncd.ledger.migrations import pending
+from syncd.ledger.postgres import PostgresLedger
+from syncd.ledger.reviews import Reviews
+from syncd.ledger.runs import Pinned, Runs, not_initialised
+from syncd.pg.connect import Connection, Connections, open_connection
+from syncd.pg.dialect import ident
+from syncd.pg.errors import translate
+from syncd.planning import complete, load_transform, map_columns, parents_of
+from syncd.retry import Retry, with_backoff
+from syncd.sources.files import DumpFolder
+from syncd.sources.postgres import PostgresReader, Query
+from syncd.targets.postgres import PostgresTables
+
+_HASH_KEY: Final = "hash_key"
+_HASH_KEY_BYTES: Final = 32
+
+
+class Site:
+    """One pipeline. Nothing is opened before it is used; ``close`` ends all of it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.holder = f"{socket.gethostname()}/{getpid()}/{uuid.uuid4().hex[:8]}"
+        # One connection per writer, one for the scan of the ledger, two to look and to note.
+        self.connections = Connections(self.open_target, size_max=config.limits.writers + 3)
+        self.target = PostgresTables(
+            self.connections, {name: e.into for name, e in config.entities.items()}
+        )
+        self.ledger = PostgresLedger(self.connections)
+        self.runs = Runs(self.connections, config.pipeline)
+        self.reviews = Reviews(self.connections, config.pipeline)
+        limits = config.limits
+        self.retry: Retry = with_backoff(limits.retries, limits.retry_budget_s)
+
+    async def open_target(self) -> Connection:
+        """A connection to the target that finds the ledger's tables by their bare names."""
+        target = self.config.target
+        connection = await open_connection(
+            target.dsn,
+            connect_timeout_s=target.connect_timeout_s,
+            statement_timeout_s=target.statement_timeout_s,
+            lock_timeout_s=target.lock_timeout_s,
+            read_only=False,
+            prepared_statements=target.prepared_statements,
+            search_path=ident(self.config.ledger.schema),  # pg_catalog is searched first anyway
+        )
+        return connection
+
+    def source(self, hasher: Hasher, *, sequence: int) -> Source:
+        """The source; ``sequence`` is the position of a dump, which has none of its own."""
+        config, origins = self.config, self._origins()
+        rows = config.limits.batch_rows
+        if isinstance(config.source, FilesSource):
+            return DumpFolder(
+                config.source,
+                {name: str(origin) for name, origin in origins.items()},
+                hasher,
+                sequence=sequence,
+                batch_rows=rows,
+                columns={n: tuple(e.columns) for n, e in config.entities.items() if e.columns},
+            )
+        return PostgresReader(config.source, origins, batch_rows=rows)
+
+    def _origins(self) -> Mapping[str, "str | Query"]:
+        """Where each entity comes from; a ``.sql`` file is read here."""
+        return {
+            name: _query(name, Path(e.from_)) if e.from_.endswith(".sql") else e.from_
+            for name, e in self.config.entities.items()
+        }
+
+    async def hasher(self) -> Hasher:
+        """The keyed hashes; the key is the configured one, or the ledger's own."""
+        configured = self.config.ledger.hash_key
+        if configured is not None:
+            return Hasher(configured.value.encode())
+        key = await self.runs.setting(_HASH_KEY)
+        if key is None:
+            raise not_initialised(self.config.pipeline, ["its hash key"])
+        return Hasher(key)
+
+    async def make_hash_key(self) -> None:
+        """Store a random key unless one is configured or stored."""
+        if self.config.ledger.hash_key is None:
+            await self.runs.setting(_HASH_KEY, token_bytes(_HASH_KEY_BYTES))
+
+    async def assert_ledger(self) -> None:
+        """Raise ConfigError when the ledger is not there or not up to date."""
+        with translate("looking at the ledger"):
+            async with self.connections.acquire() as connection:
+                missing = await pending(connection, self.config.ledger.schema)
+        if missing:
+            raise ConfigError(
+                f"the ledger in schema {self.config.ledger.schema} lacks "
+                f"{', '.join(m.name for m in missing)}",
+                hint="run syncd init",
+            )
+
+    def waves(self) -> tuple[tuple[str, ...], ...]:
+        """Entities in the order of their needs."""
+        return waves({name: parents_of(e) for name, e in self.config.entities.items()})
+
+    async def prepared(self) -> "Prepared":
+        """A plan for every entity that has one; what stands against the others.
+
+        Raises ConfigError before ``init``.
+        """
+        await self.assert_ledger()
+        pinned = await self.runs.pinned()
+        unknown = [name for name in self.config.entities if name not in pinned]
+        if unknown:
+            raise not_initialised(self.config.pipeline, unknown)
+        prepared = Prepared(pinned)
+        for name in self.config.entities:
+            try:
+                prepared.plans[name] = await self._plan(name, pinned[name])
+            except PermanentError as error:
+                prepared.errors[name] = error
+        return prepared
+
+    async def _plan(self, name: str, pinned: Pinned) -> Plan:
+        target: Shape = await self.target.describe(name)
+        mapped = map_columns(self.config, name, pinned.columns, target)
+        into = [column.into for column in mapped.drafted]
+        shape = await self.runs.shape(pinned.entity_id, into)
+        plan = complete(self.config, name, mapped, entity_id=pinned.entity_id, shape=shape)
+        await self.target.prepare(plan)
+        await self.ledger.load_shapes(plan)
+        return plan
+
+    def drafter(self, plan: Plan) -> Drafter:
+        """What makes drafts of the plan's rows."""
+        return Drafter(plan, load_transform(plan.name, self.config.entities[plan.name]))
+
+    async def close(self) -> None:
+        """End every connection; may be called twice."""
+        await self.connections.close()
+
+
+class Prepared(Struct):
+    """Plans by entity, and why the others have none."""
+
+    pinned: dict[str, Pinned]
+    plans: dict[str, Plan] = {}
+    errors: dict[str, PermanentError] = {}
+
+
+def _query(name: str, path: Path) -> Query:
+    try:
+        return Query(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"entities.{name}.from: the query {path.name} cannot be read ({type(error).__name__})"
+        ) from error
+
+

@@ -1,0 +1,197 @@
+"""Members of tar and zip archives as streams, in stored order, nothing ever extracted.
+
+A member's name is only compared with the name that is looked for, so it can lead nowhere; still,
+an archive that holds a name such as ``../x`` was made to do harm, and is refused whole (case 90).
+"""
+
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from typing import IO, Final, TypeAlias
+
+from syncd.errors import SourceError
+from syncd.sources.decompression import PIECE_BYTES, Chunks, bounded_ratio
+from syncd.visible import visible
+
+# A member is its name and its content; None where it is no regular file.
+Member: TypeAlias = tuple[str, Chunks | None]
+
+# By suffix: how the archive itself is compressed.
+ARCHIVES: Final = {
+    ".tar": "",
+    ".tar.gz": ".gz",
+    ".tgz": ".gz",
+    ".tar.xz": ".xz",
+    ".txz": ".xz",
+    ".tar.zst": ".zst",
+    ".tzst": ".zst",
+    ".zip": "",
+}
+_MEMBERS_MAX: Final = 10_000
+_HEADER_BYTES_MAX: Final = 1024 * 1024  # of one long name or one set of extended attributes
+_DIRECTORY_BYTES_MAX: Final = 2 * 1024 * 1024  # of a zip: about 20,000 members
+_NAME_BYTES_SHOWN: Final = 200
+_ENCRYPTED: Final = 1
+
+
+def archive_suffix(name: str) -> str:
+    """The suffix of ``name`` that makes it an archive, such as ``.tar.gz``; empty for none."""
+    return next((suffix for suffix in ARCHIVES if name.lower().endswith(suffix)), "")
+
+
+def checked_name(name: str, whose: str) -> str:
+    """``name`` without a leading ``./``, proved to stay below where it is looked for.
+
+    Raises SourceError for an absolute name, one with ``..`` or an empty part, or one with a
+    character that no file name needs (a control character, a backslash). ``whose`` begins the
+    message.
+    """
+    plain = name.removeprefix("./")
+    parts = plain.split("/")
+    harmless = plain.isprintable() and "\\" not in plain and plain[1:2] != ":"
+    if harmless and not {"", ".", ".."} & set(parts):
+        return plain
+    raise SourceError(
+        f"{whose}: the name {visible(name, _NAME_BYTES_SHOWN)!r} is refused",
+        hint="name a file below source.path by its plain relative path",
+    )
+
+
+def tar_members(chunks: Chunks, name: str) -> Iterator[Member]:
+    """The members of an uncompressed tar stream; each content is valid until the next member.
+
+    Raises SourceError for hostile names, and as ``tarfile`` does for a damaged archive.
+    """
+    with tarfile.open(fileobj=_ChunkFile(chunks), mode="r|", tarinfo=_BoundedHeader) as tar:
+        for count, info in enumerate(tar):
+            _limit_members(count, name)
+            if info.isdir() and info.name == ".":
+                continue
+            member = checked_name(info.name, name)
+            if info.isreg() and not info.issparse():
+                yield member, _pieces(tar.extractfile(info), info.size, name)
+            elif not info.isdir():
+                yield member, None
+
+
+def zip_members(file: io.FileIO, name: str, max_ratio: int) -> Iterator[Member]:
+    """The members of a zip file, like ``tar_members``; raises as ``zipfile`` does for damage."""
+    with zipfile.ZipFile(_BoundedFile(file, name)) as archive:
+        for count, info in enumerate(archive.infolist()):
+            _limit_members(count, name)
+            member = checked_name(info.filename.removesuffix("/"), name)
+            if stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG) and not info.is_dir():
+                yield member, _unzipped(archive, info, name, max_ratio)
+            elif not info.is_dir():
+                yield member, None
+
+
+def _unzipped(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_ratio: int
+) -> Chunks:
+    # Other methods cannot be unfolded a bounded piece at a time.
+    if info.flag_bits & _ENCRYPTED or info.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):
+        raise SourceError(
+            f"{name}: {visible(info.filename, _NAME_BYTES_SHOWN)!r} is encrypted or compressed "
+            "in a way that is not read here",
+            hint="store it plainly or with the deflate method",
+        )
+    with archive.open(info) as content:
+        pieces = _pieces(content, info.file_size, name)
+        yield from bounded_ratio(pieces, lambda: info.compress_size, name, max_ratio)
+
+
+def _pieces(content: IO[bytes] | None, size: int, name: str) -> Chunks:
+    """``content`` in pieces. Raises SourceError unless it is ``size`` bytes long."""
+    if content is None:
+        return
+    left = size
+    while piece := content.read(PIECE_BYTES):
+        left -= len(piece)
+        yield piece
+    if left:
+        raise SourceError(
+            f"{name}: the archive ends inside a member", hint="have the dump made again"
+        )
+
+
+def _limit_members(count: int, name: str) -> None:
+    if count >= _MEMBERS_MAX:
+        raise SourceError(
+            f"{name}: holds more than {_MEMBERS_MAX} members",
+            hint="put the files of one dump, and only those, into the archive",
+        )
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """A tar header; its extensions, which are read whole into memory, must be small."""
+
+    _READ_WHOLE: Final = (
+        *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+        *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    )
+
+    @classmethod
+    def frombuf(cls, buf: "bytes | bytearray", encoding: str, errors: str) -> "_BoundedHeader":
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in cls._READ_WHOLE and info.size > _HEADER_BYTES_MAX:
+            raise SourceError(
+                f"the archive has a header of {info.size} bytes, at most {_HEADER_BYTES_MAX} are "
+                "read",
+                hint="have the archive made again with plain names",
+            )
+        return info
+
+
+class _ChunkFile(io.RawIOBase):
+    """Chunks as a file that is only read forward."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Exactly ``size`` bytes, fewer at the end only."""
+        parts, wanted = [], size
+        while wanted > 0:
+            if not self._rest:
+                self._rest = next(self._chunks, b"")
+                if not self._rest:
+                    break
+            parts.append(self._rest[:wanted])
+            self._rest = self._rest[wanted:]
+            wanted -= len(parts[-1])
+        return b"".join(parts)
+
+
+class _BoundedFile:
+    """A file of which no more than a zip directory's worth is read at once."""
+
+    def __init__(self, file: io.FileIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """As of the file. Raises SourceError for more than the limit."""
+        if not 0 <= size <= _DIRECTORY_BYTES_MAX:
+            raise SourceError(
+                f"{self._name}: the directory of the archive is larger than "
+                f"{_DIRECTORY_BYTES_MAX} bytes",
+                hint="put the files of one dump, and only those, into the archive",
+            )
+        parts, wanted = [], size
+        while wanted > 0 and (part := self._file.read(wanted)):
+            parts.append(part)
+            wanted -= len(part)
+        return b"".join(parts)

@@ -1,0 +1,394 @@
+"""The source in PostgreSQL: digests are computed there, rows come as canonical text.
+
+A snapshot is a read-only repeatable-read transaction. Single rows are fetched on its own
+connection; scans and full reads run on a second one that imports the snapshot, so that both go on
+at the same time and see the same data. Each step stands behind a savepoint: one that fails or is
+cancelled leaves the snapshot usable for the next entity.
+"""
+
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
+from unicodedata import normalize
+
+import anyio
+import asyncpg
+
+from syncd.config import PostgresSource
+from syncd.errors import (
+    ConfigError,
+    DriftError,
+    InvariantError,
+    PermanentError,
+    TransientError,
+)
+from syncd.flow.keys import KeyIssue, decode_key
+from syncd.flow.model import Kind, Plan, Read, Shape
+from syncd.flow.ports import Emit, EmitReads, Snapshot, Tell
+from syncd.pg.catalog import query_columns, table_columns
+from syncd.pg.connect import Connection, Connections, begin_settings, open_connection
+from syncd.pg.dialect import table_ident
+from syncd.pg.errors import translate
+from syncd.sources.postgres_records import (
+    Collector,
+    KeyRecords,
+    RowLines,
+    RowPlan,
+    cut_off,
+    key_of,
+    twice,
+)
+from syncd.sources.postgres_sql import Query, Statements, compile_statements, derived
+
+__all__ = ["PostgresReader", "Query"]
+
+_OPEN_MAX: Final = 3  # snapshots at the same time: a nightly pass, and two claims of events
+_CONNECTIONS_MAX: Final = 2 * _OPEN_MAX + 1  # and one to describe
+_ROLLBACK_S_MAX: Final = 5.0
+_VERSION_MIN: Final = 14  # hash_record_extended came with it
+# The driver's own limit on a call would count the time that the consumer takes.
+_NO_LIMIT_S: Final = 1e9
+
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_NO_TIMEOUT: Final = "SET LOCAL statement_timeout = 0"  # see _Snapshot._stream
+_POSITION: Final = """
+SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                     ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn, 0)::bigint
+"""
+_MAY_READ_SYSTEM: Final = "SELECT has_function_privilege('pg_control_system()', 'execute')"
+_SYSTEM: Final = "SELECT system_identifier::text FROM pg_control_system()"
+_SNAPSHOT_ID: Final = re.compile(r"[0-9A-F-]+").fullmatch
+# Letters of ASCII that other code points become in NFC: the Kelvin sign, the Greek question mark
+# and varia. A key without them and all ASCII is stored as it is.
+_FOLDED_TO_ASCII: Final = frozenset("K;`")
+
+_T = TypeVar("_T")
+
+
+class PostgresReader:
+    """Tables and queries of one database, by entity. ``batch_rows`` is the size of a full batch."""
+
+    def __init__(
+        self, config: PostgresSource, tables: Mapping[str, str | Query], *, batch_rows: int
+    ) -> None:
+        self._tables = dict(tables)
+        self.batch_rows = batch_rows
+        self.silence_s_max = config.statement_timeout_s
+        self.connections = Connections(
+            partial(
+                open_connection,
+                config.dsn,
+                connect_timeout_s=config.connect_timeout_s,
+                statement_timeout_s=config.statement_timeout_s,
+                read_only=True,
+                prepared_statements=config.prepared_statements,
+            ),
+            size_max=_CONNECTIONS_MAX,
+        )
+        self._opens = anyio.Semaphore(_OPEN_MAX)
+        self.shares_snapshots = True
+
+    async def describe(self, entity: str) -> Shape:
+        """Columns of the entity's table or query. Raises DriftError when there is no table."""
+        async with self.connections.acquire() as connection:
+            await _begin(connection)
+            try:
+                return await _columns(connection, entity, self._tables[entity])
+            finally:
+                await _end(connection)
+
+    @asynccontextmanager
+    async def open(self, plans: Sequence[Plan]) -> AsyncIterator[Snapshot]:
+        """One snapshot for all plans; it ends with the ``async with``.
+
+        Raises TransientError when the server cannot be reached, ConfigError when it is too old.
+        """
+        tables = {plan.name: self._tables[plan.name] for plan in plans}
+        async with self._opens, AsyncExitStack() as stack:
+            snapshot = _Snapshot(self, tables, stack)
+            await snapshot.begin()
+            yield snapshot
+
+    async def close(self) -> None:
+        """Close all connections; may be called twice."""
+        await self.connections.close()
+
+
+class _Snapshot:
+    """One consistent look: ``_main`` fetches, a second connection streams once it is needed."""
+
+    def __init__(
+        self, reader: PostgresReader, tables: Mapping[str, str | Query], stack: AsyncExitStack
+    ) -> None:
+        self.position = 0
+        self._reader = reader
+        self._tables = tables
+        self._stack = stack
+        self._statements: dict[str, Statements] = {}
+        self._snapshot_id = ""
+        self._streaming: Connection | None = None
+        self._fetch_lock = anyio.Lock()
+        self._stream_lock = anyio.Lock()
+
+    async def begin(self) -> None:
+        """Take the position, then the snapshot."""
+        self._main, self.position = await self._opened()
+        if self._reader.shares_snapshots:
+            self._snapshot_id = await _exported(self._main)
+        if not self._snapshot_id:
+            # Two looks of their own: nothing may be concluded beyond the earlier one.
+            self._streaming, position = await self._opened()
+            self.position = min(self.position, position)
+            await self._streaming.execute(_NO_TIMEOUT)
+
+    async def identity(self, plan: Plan) -> str:
+        """Nothing is cheap that proves a whole table unchanged."""
+        del plan
+        return ""
+
+    async def digest_spec(self, plan: Plan) -> str:
+        """The server's version, cluster and encoding, the columns with types, the expression."""
+        statements = await self._compiled(plan)
+        columns = zip((column.name for column in plan.columns), statements.natives, strict=True)
+        async with self._fetch_lock:
+            with translate(f"entity {plan.name}: asking the source what it is"):
+                encoding = await self._main.fetchval("SHOW server_encoding")
+                known = await self._main.fetchval(_MAY_READ_SYSTEM)
+                system = await self._main.fetchval(_SYSTEM) if known else "unknown"
+        parts = [
+            f"postgres {self._main.get_server_version().major} {system} {encoding}",
+            *(f"{name} {native}" for name, native in columns),
+            statements.digest,
+        ]
+        return "\n".join(parts)
+
+    async def scan(self, plan: Plan, emit: Emit, tell: Tell) -> int:
+        """Push every (key, digest) in key order; the number of rows read."""
+        statements = await self._compiled(plan)
+        records = KeyRecords(statements.width, statements.rows.key_field, tell)
+        return await self._stream(plan, statements.scan, records, emit, "binary")
+
+    async def read(self, plan: Plan, emit: EmitReads, tell: Tell) -> int:
+        """Push every row in key order; the number of rows read."""
+        statements = await self._compiled(plan)
+        lines = RowLines(statements.rows, self._reader.batch_rows, tell)
+        return await self._stream(plan, statements.read, lines, emit, "text")
+
+    async def fetch(self, plan: Plan, keys: Sequence[bytes]) -> list[Read]:
+        """Rows of ``keys`` that are there, in key order.
+
+        Raises InvariantError for bytes that are no key of the plan.
+        """
+        if not keys:
+            return []
+        statements, kinds = await self._compiled(plan), plan.key_types
+        texts = _decoded(plan, keys)
+        found = _Found(statements.rows, keys)
+        async with self._fetch_lock, _step(self._main, f"entity {plan.name}: fetching rows"):
+            arrays = _arrays([*texts, *_decomposed(kinds, texts)])
+            found.add(await self._main.fetch(statements.fetch, *arrays))
+            lacking = [
+                text
+                for key, text in zip(keys, texts, strict=True)
+                if key not in found.reads and _may_be_folded(kinds, text)
+            ]
+            if lacking:
+                found.add(await self._main.fetch(statements.fetch_folded, *_arrays(lacking)))
+        return [found.reads[key] for key in sorted(found.reads)]
+
+    async def _opened(self) -> tuple[Connection, int]:
+        """A connection in a transaction of its own and the position before it."""
+        connection = await self._stack.enter_async_context(self._reader.connections.acquire())
+        with translate("beginning to read the source"):
+            version = connection.get_server_version().major
+            if version < _VERSION_MIN:
+                raise ConfigError(
+                    f"the source is PostgreSQL {version}, expected {_VERSION_MIN} or newer"
+                )
+            position = await connection.fetchval(_POSITION)
+            await _begin(connection)
+        self._stack.push_async_callback(_end, connection)
+        return connection, position
+
+    async def _compiled(self, plan: Plan) -> Statements:
+        """The statements of ``plan``, on the columns that this snapshot has."""
+        if plan.name not in self._statements:
+            table = self._tables[plan.name]
+            async with self._fetch_lock, _step(self._main, f"entity {plan.name}: looking"):
+                columns = await _columns(self._main, plan.name, table)
+            self._statements[plan.name] = compile_statements(plan, table, columns)
+        return self._statements[plan.name]
+
+    async def _stream(
+        self,
+        plan: Plan,
+        statement: str,
+        collector: Collector[_T],
+        emit: Callable[[_T], Awaitable[None]],
+        form: Literal["binary", "text"],
+    ) -> int:
+        """COPY through the collector to the consumer; the number of rows, proved complete.
+
+        The server must say something within ``statement_timeout_s``; the consumer may take as
+        long as it likes.
+        """
+        silence_s = self._reader.silence_s_max
+        async with self._stream_lock:
+            connection = await self._imported()
+            async with _step(connection, f"entity {plan.name}: reading the source"):
+                with anyio.CancelScope(deadline=anyio.current_time() + silence_s) as scope:
+
+                    async def take(piece: bytes) -> None:
+                        for item in collector.feed(piece):
+                            scope.deadline = math.inf
+                            await emit(item)
+                            scope.deadline = anyio.current_time() + silence_s
+
+                    tag = await connection.copy_from_query(
+                        statement, output=take, format=form, timeout=_NO_LIMIT_S
+                    )
+                if scope.cancelled_caught:
+                    raise TransientError(
+                        f"entity {plan.name}: the source said nothing for {silence_s:g} s",
+                        hint="raise statement_timeout_s, or add an index on the key",
+                    )
+            for item in collector.finish():
+                await emit(item)
+        if tag != f"COPY {collector.rows}":
+            raise cut_off()
+        return collector.rows
+
+    async def _imported(self) -> Connection:
+        """The connection for streams, on the same snapshot as the main one."""
+        if self._streaming is None:
+            connection, _ = await self._opened()
+            try:
+                await connection.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot_id}'")
+            except asyncpg.PostgresError:
+                self._reader.shares_snapshots = False
+                raise TransientError(
+                    "the source's second connection cannot see the snapshot of the first",
+                    hint="does a proxy lead to several servers? it is tried without sharing",
+                ) from None
+            await connection.execute(_NO_TIMEOUT)
+            self._streaming = connection
+        return self._streaming
+
+
+class _Found:
+    """Fetched rows by key; only of keys that were asked for."""
+
+    def __init__(self, plan: RowPlan, keys: Sequence[bytes]) -> None:
+        self.reads: dict[bytes, Read] = {}
+        self._plan = plan
+        self._wanted = frozenset(keys)
+
+    def add(self, records: Sequence[Any]) -> None:
+        """Take what a query found; a key that was there already occurs twice."""
+        normalise = self._plan.normaliser.row
+        for record in records:
+            row, issues = normalise(record[1:])
+            try:
+                key = key_of(self._plan, row)
+            except KeyIssue:
+                continue  # it is none of those that were asked for
+            if key in self.reads:
+                self.reads[key] = twice(self.reads[key], self._plan.key_field)
+            elif key in self._wanted:
+                self.reads[key] = Read(key, row, record[0], issues)
+
+
+def _decoded(plan: Plan, keys: Sequence[bytes]) -> list[tuple[str, ...]]:
+    kinds = plan.key_types
+    try:
+        return [tuple(part.decode() for part in decode_key(kinds, key)) for key in keys]
+    except (KeyIssue, UnicodeDecodeError):
+        raise InvariantError(
+            f"entity {plan.name}: a key that was asked for is not one of this entity",
+            hint="was the key changed in the configuration? run `syncd verify`",
+        ) from None
+
+
+def _arrays(texts: Sequence[tuple[str, ...]]) -> list[list[str]]:
+    """One array per part of the key."""
+    return [list(part) for part in zip(*texts, strict=True)]
+
+
+def _decomposed(kinds: Sequence[Kind], texts: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The other usual spelling (NFD) of keys with letters beyond ASCII."""
+    if Kind.TEXT not in kinds:
+        return []
+    beyond = (text for text in texts if not all(part.isascii() for part in text))
+    return [tuple(normalize("NFD", part) for part in text) for text in beyond]
+
+
+def _may_be_folded(kinds: Sequence[Kind], text: tuple[str, ...]) -> bool:
+    """Whether a key that was not found may be stored in a spelling that is not NFC."""
+    return any(
+        kind is Kind.TEXT and not (part.isascii() and _FOLDED_TO_ASCII.isdisjoint(part))
+        for kind, part in zip(kinds, text, strict=True)
+    )
+
+
+async def _begin(connection: Connection) -> None:
+    await connection.execute(_BEGIN)
+    await begin_settings(connection)
+
+
+async def _end(connection: Connection) -> None:
+    """Roll back, also when cancelled; a connection that cannot be is closed by its pool."""
+    await _roll_back(connection, "ROLLBACK")
+
+
+async def _roll_back(connection: Connection, statement: str) -> None:
+    if connection.is_closed():
+        return
+    with (
+        suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),
+        anyio.move_on_after(_ROLLBACK_S_MAX, shield=True),
+    ):
+        await connection.execute(statement)
+
+
+@asynccontextmanager
+async def _step(connection: Connection, doing: str) -> AsyncIterator[None]:
+    """A savepoint around one read; errors of the driver come out as ours.
+
+    What would be a row's error at a target is the source's here: it cannot be read whole.
+    """
+    with translate(doing, reading=True):
+        await connection.execute("SAVEPOINT syncd_step")
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done:
+                await _roll_back(connection, "ROLLBACK TO SAVEPOINT syncd_step")
+        await connection.execute("RELEASE SAVEPOINT syncd_step")
+
+
+async def _exported(connection: Connection) -> str:
+    """The name under which another connection may import the snapshot; '' where none may."""
+    try:
+        async with _step(connection, "sharing a snapshot"):
+            name = await connection.fetchval("SELECT pg_export_snapshot()")
+    except PermanentError:
+        return ""
+    return str(name) if _SNAPSHOT_ID(str(name)) else ""
+
+
+async def _columns(connection: Connection, entity: str, table: str | Query) -> Shape:
+    with translate(f"entity {entity}: describing the source"):
+        if isinstance(table, Query):
+            return await query_columns(connection, derived(table))
+        columns = await table_columns(connection, table_ident(table))
+    if not columns:
+        raise DriftError(
+            f"entity {entity}: the source has no table {table_ident(table)}",
+            hint="check `from`, the schema and the privileges of the role",
+        )
+    return columns

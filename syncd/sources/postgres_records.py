@@ -1,0 +1,258 @@
+"""What COPY sends, cut into blocks of keys or batches of rows, each proved to ascend.
+
+Two collectors with one shape: ``feed`` takes a piece of the stream, which may end anywhere, and
+returns what is complete; ``finish`` returns the rest. The last record is always held back, since
+the next may bear the same key. Nothing here waits.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import islice, pairwise
+from operator import lt
+from struct import Struct as Packer
+from struct import iter_unpack
+from typing import Final, Protocol, TypeVar
+
+from msgspec import Struct
+
+from syncd.errors import SourceError
+from syncd.flow.keys import KeyIssue, encode_key
+from syncd.flow.model import Issue, Kind, Read, Row, Severity
+from syncd.flow.normalise import Normaliser
+from syncd.flow.ports import Block, Tell
+from syncd.pg.dialect import split_copy_line
+
+RECORD_BYTES: Final = 18  # of a record without its key
+BLOCK_BYTES: Final = 256 * 1024
+_HEADER_BYTES: Final = 19
+_TRAILER: Final = b"\xff\xff"
+_HEAD: Final = 6  # field count (2) and length of the key (4)
+_TAIL: Final = 12  # length of the digest (4) and the digest (8)
+_DIGEST: Final = 8
+_UNKNOWN: Final = bytes(_DIGEST)
+_COUNT_AND_LENGTH: Final = Packer(">hi")
+_NULL: Final = b"\xff\xff\xff\xff"
+
+_T = TypeVar("_T")
+
+
+class Collector(Protocol[_T]):
+    """Takes a stream in pieces of any size; ``rows`` counts the source's rows so far."""
+
+    rows: int
+
+    def feed(self, piece: bytes) -> "list[_T]":
+        """What is complete now. Raises SourceError when keys do not ascend (case 45)."""
+
+    def finish(self) -> "list[_T]":
+        """What is left. Raises SourceError when the stream was cut off."""
+
+
+def out_of_order(key_field: str) -> SourceError:
+    """The error for keys that do not ascend bytewise."""
+    return SourceError(
+        f"the source does not deliver the key {key_field} in strictly ascending byte order; "
+        "nothing was concluded from this read",
+        hint="the database orders it in another way than by its bytes; report its encoding",
+    )
+
+
+def cut_off() -> SourceError:
+    """The error for a stream without its end."""
+    return SourceError("the source's answer was cut off; nothing was concluded from this read")
+
+
+class KeyRecords:
+    """Binary COPY of (key, digest) as blocks of the same bytes.
+
+    ``width`` is the size of a record when all have the same, else 0. A record whose key is NULL
+    is told and left out; a key that occurs again is told each time and has the digest 0.
+    """
+
+    def __init__(
+        self, width: int, key_field: str, tell: Tell, *, block_bytes: int = BLOCK_BYTES
+    ) -> None:
+        self.rows = 0
+        self._width = width
+        self._key_field = key_field
+        self._tell = tell
+        self._block_bytes = block_bytes
+        self._pending = bytearray()
+        self._skip = _HEADER_BYTES
+        self._held = b""
+        self._last = b""
+        self._head = _COUNT_AND_LENGTH.pack(2, width - RECORD_BYTES)
+        self._key_format = f"{_HEAD}x{max(width - RECORD_BYTES, 0)}s{_TAIL}x"
+
+    def feed(self, piece: bytes) -> list[Block]:
+        """At most one block, as soon as there is enough for it."""
+        self._pending += piece
+        if len(self._pending) < self._block_bytes + self._skip:
+            return []
+        return self._cut()
+
+    def finish(self) -> list[Block]:
+        """The last block; the stream must have ended with its trailer."""
+        blocks = self._cut()
+        if bytes(self._pending) != _TRAILER:
+            raise cut_off()
+        if self._held:
+            blocks.append(Block(self._held, self._width))
+            self._held = b""
+        return blocks
+
+    def _cut(self) -> list[Block]:
+        data = bytes(self._pending[self._skip :])
+        if self._skip and len(self._pending) < self._skip:
+            return []
+        self._skip = 0
+        whole = self._alike(data) if self._width else None
+        if whole is None:
+            ends = _ends(data)
+            whole = data[: ends[-1]] if ends else b""
+            block = self._taken(whole, ends)
+        else:
+            self.rows += len(whole) // self._width
+            block = self._held + whole[: -self._width] if whole else b""
+            self._held = whole[-self._width :] or self._held
+        self._pending = bytearray(data[len(whole) :])
+        return [Block(block, self._width)] if block else []
+
+    def _alike(self, data: bytes) -> bytes | None:
+        """The whole records of ``data``, when they need no second look; else None.
+
+        Their heads are compared a column of bytes at a time, so a block costs six comparisons
+        and its keys one pass.
+        """
+        width, head = self._width, self._head
+        count = len(data) // width
+        whole = data[: count * width]
+        if any(whole[at::width] != head[at : at + 1] * count for at in range(_HEAD)):
+            return None
+        keys = [key for (key,) in iter_unpack(self._key_format, whole)]
+        if not keys:
+            return whole
+        if keys[0] <= self._last or not all(map(lt, keys, islice(keys, 1, None))):
+            return None
+        self._last = keys[-1]
+        return whole
+
+    def _taken(self, data: bytes, ends: list[int]) -> bytes:
+        """The records of ``data`` after the held one, looked at one by one; the last is held."""
+        self.rows += len(ends)
+        kept = [self._held] if self._held else []
+        for start, end in pairwise([0, *ends]):
+            record = data[start:end]
+            if record[2:_HEAD] == _NULL:
+                self._tell(Issue(Severity.ERROR, "null_key", field=self._key_field))
+                continue
+            key = record[_HEAD:-_TAIL]
+            if key > self._last:
+                kept.append(record)
+                self._last = key
+            elif key == self._last:
+                self._tell(Issue(Severity.ERROR, "duplicate_key", field=self._key_field))
+                kept[-1] = kept[-1][:-_DIGEST] + _UNKNOWN
+            else:
+                raise out_of_order(self._key_field)
+        self._held = kept.pop() if kept else b""
+        return b"".join(kept)
+
+
+def _ends(data: bytes) -> list[int]:
+    """Where each whole record ends; the trailer is none."""
+    ends = []
+    at, limit, unpack = 0, len(data) - RECORD_BYTES, _COUNT_AND_LENGTH.unpack_from
+    while at <= limit:
+        count, length = unpack(data, at)
+        if count < 0:
+            break
+        at += RECORD_BYTES + max(length, 0)
+        ends.append(at)
+    if ends and ends[-1] > len(data):
+        ends.pop()
+    return ends
+
+
+class RowPlan(Struct, frozen=True):
+    """How a line of ``Statements.read`` becomes a Read."""
+
+    normaliser: Normaliser
+    key: tuple[int, ...]
+    key_types: tuple[Kind, ...]
+    key_field: str
+
+
+def key_of(plan: RowPlan, row: Row) -> bytes:
+    """The key of a canonical row. Raises KeyIssue."""
+    return encode_key(plan.key_types, [row[at] for at in plan.key])
+
+
+def twice(read: Read, key_field: str) -> Read:
+    """``read`` as the one record of a key that occurs more than once: never to be used."""
+    issue = Issue(Severity.ERROR, "duplicate_key", field=key_field)
+    issues = read.issues if issue in read.issues else (*read.issues, issue)
+    return Read(read.key, read.row, 0, issues)
+
+
+class RowLines:
+    """Text COPY of the canonical columns with the digest last, as batches of normalised rows."""
+
+    def __init__(self, plan: RowPlan, batch_rows: int, tell: Tell) -> None:
+        self.rows = 0
+        self._plan = plan
+        self._batch_rows = batch_rows
+        self._tell = tell
+        self._rest = b""
+        self._reads: list[Read] = []
+        self._last = b""
+
+    def feed(self, piece: bytes) -> list[list[Read]]:
+        """The batches that are full; one row more than a batch must be there."""
+        lines = (self._rest + piece).split(b"\n")
+        self._rest = lines.pop()
+        self.rows += len(lines)
+        self._take(lines)
+        return self._batches(keep=1)
+
+    def finish(self) -> list[list[Read]]:
+        """The rest; the stream must have ended with a whole line."""
+        if self._rest:
+            raise cut_off()
+        batches = self._batches(keep=0)
+        if self._reads:
+            batches.append(self._reads)
+            self._reads = []
+        return batches
+
+    def _batches(self, *, keep: int) -> list[list[Read]]:
+        batches, size = [], self._batch_rows
+        while len(self._reads) >= size + keep:
+            batches.append(self._reads[:size])
+            del self._reads[:size]
+        return batches
+
+    def _take(self, lines: Sequence[bytes]) -> None:
+        normalise, kinds = self._plan.normaliser.row, self._plan.key_types
+        key_at, last = self._plan.key, self._last
+        append: Callable[[Read], None] = self._reads.append
+        for line in lines:
+            fields = split_copy_line(line)
+            digest = int(fields.pop() or 0)
+            row, issues = normalise(fields)
+            try:
+                key = encode_key(kinds, [row[at] for at in key_at])
+            except KeyIssue as bad:
+                self._tell(Issue(Severity.ERROR, bad.code, field=self._plan.key_field))
+                continue
+            if key > last:
+                append(Read(key, row, digest, issues))
+                last = key
+            elif key == last:
+                self._repeat()
+            else:
+                raise out_of_order(self._plan.key_field)
+        self._last = last
+
+    def _repeat(self) -> None:
+        self._tell(Issue(Severity.ERROR, "duplicate_key", field=self._plan.key_field))
+        self._reads[-1] = twice(self._reads[-1], self._plan.key_field)

@@ -1,0 +1,349 @@
+"""The target in PostgreSQL: set-based, idempotent, read back after every write.
+
+A batch is staged with COPY and applied with one statement per kind of write. ``lock`` has held
+the rows before, in the same transaction, so what the merge compared is what is overwritten. What
+the target made of it (rounding, triggers) is read back and becomes the base (case 66).
+"""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, Final
+
+from msgspec import Struct
+
+from syncd.errors import DriftError, InvariantError, RowError
+from syncd.flow.keys import decode_key, encode_key
+from syncd.flow.model import MISSING, Decision, Found, Plan, Read, Row, Shape, Write
+from syncd.flow.normalise import Dialect, Normaliser
+from syncd.flow.ports import EmitReads, Tx
+from syncd.pg import dialect
+from syncd.pg.connect import Connections
+from syncd.pg.errors import translate
+from syncd.pg.transaction import PgTx, transaction
+from syncd.targets import table_sql
+
+_COLUMNS = """
+SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS native,
+       format_type(a.atttypid, NULL) AS bare, NOT a.attnotnull AS nullable,
+       a.attgenerated = '' AND a.attidentity <> 'a' AS writable
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+"""
+# What could make the target store something else than what is sent: triggers, rules, and the
+# column types. Compared in each transaction that relies on it.
+_SHAPE_TOKEN = """
+SELECT (SELECT count(*) FROM pg_catalog.pg_trigger t
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers,
+       (SELECT count(*) FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) AS rules,
+       (SELECT string_agg(a.attname || ':' || a.atttypid || ':' || a.atttypmod, ','
+                          ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+FROM pg_catalog.pg_class c WHERE c.oid = to_regclass($1)
+"""
+_SCAN_ROWS: Final = 5000
+
+
+class Table(Struct, frozen=True):
+    """The target's table of one plan, introspected once per run."""
+
+    name: str  # quoted, with its schema
+    found: tuple[Found, ...]  # per drafted column
+    bare: tuple[str, ...]  # native types without modifiers, for staging
+    token: str
+    exact: bool  # what is stored provably equals what is sent
+    reader: Normaliser
+
+
+class PostgresTables:
+    """The tables of a pipeline's target."""
+
+    def __init__(self, connections: Connections, tables: Mapping[str, str]) -> None:
+        self._connections = connections
+        self._names = {entity: dialect.table_ident(name) for entity, name in tables.items()}
+        self._tables: dict[str, Table] = {}
+
+    async def describe(self, entity: str) -> Shape:
+        """Columns of the entity's table; empty when there is none."""
+        with translate(f"describing the target of {entity}"):
+            async with self._connections.acquire() as connection:
+                rows = await connection.fetch(_COLUMNS, self._names[entity])
+        return {
+            row["name"]: Found(
+                row["name"],
+                row["native"],
+                dialect.column_type(row["native"]),
+                row["nullable"],
+                row["writable"],
+            )
+            for row in rows
+        }
+
+    async def prepare(self, plan: Plan) -> None:
+        """Introspect the table once, before the plan is used.
+
+        Raises DriftError when the table or a drafted column is not there or cannot be written
+        (case 78).
+        """
+        name = self._names[plan.name]
+        with translate(f"describing the target of {plan.name}"):
+            async with self._connections.acquire() as connection:
+                rows = {row["name"]: row for row in await connection.fetch(_COLUMNS, name)}
+                token = await connection.fetchrow(_SHAPE_TOKEN, name)
+        if not rows:
+            raise DriftError(
+                f"entity {plan.name}: the target has no table {name}",
+                hint="create it, or run syncd init for a mirror",
+            )
+        lacking = [c.into for c in plan.drafted if c.into not in rows]
+        if lacking:
+            raise DriftError(
+                f"entity {plan.name}: {name} has no column {', '.join(lacking)}; "
+                f"found {', '.join(rows)}",
+                hint="migrate the target, or map the column elsewhere",
+            )
+        frozen = [c.into for c in plan.drafted if not rows[c.into]["writable"]]
+        if frozen:
+            raise DriftError(
+                f"entity {plan.name}: {name} generates {', '.join(frozen)} itself",
+                hint="give these columns the ownership computed",
+            )
+        self._tables[plan.name] = _table(plan, name, rows, token)
+
+    async def create(self, plan: Plan) -> bool:
+        """Create the table of a mirror entity; False when it stood already."""
+        if await self.describe(plan.name):
+            return False
+        statement = table_sql.create_table(self._names[plan.name], plan)
+        with translate(f"creating the target of {plan.name}"):
+            async with self._connections.acquire() as connection:
+                await connection.execute(statement)
+        return True
+
+    async def widen(self, plan: Plan) -> tuple[str, ...]:
+        """Add drafted columns that the table lacks."""
+        found = await self.describe(plan.name)
+        lacking = tuple(column for column in plan.drafted if column.into not in found)
+        with translate(f"widening the target of {plan.name}"):
+            async with self._connections.acquire() as connection:
+                for column in lacking:
+                    await connection.execute(
+                        table_sql.add_column(self._names[plan.name], column)
+                    )
+        return tuple(column.into for column in lacking)
+
+    async def add_soft_delete(self, plan: Plan) -> bool:
+        """Add the column that takes the time of a soft delete; False when it stood already."""
+        if plan.soft_delete in await self.describe(plan.name):
+            return False
+        statement = table_sql.add_timestamp(self._names[plan.name], plan.soft_delete)
+        with translate(f"widening the target of {plan.name}"):
+            async with self._connections.acquire() as connection:
+                await connection.execute(statement)
+        return True
+
+    async def is_empty(self, plan: Plan) -> bool:
+        """Whether the table holds no row."""
+        with translate(f"looking at the target of {plan.name}"):
+            async with self._connections.acquire() as connection:
+                return not await connection.fetchval(
+                    f"SELECT EXISTS (SELECT 1 FROM {self._table(plan).name})"
+                )
+
+    async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
+        """Rows of ``keys`` in canonical text, locked in key order when the transaction writes."""
+        connection, writes = _of(tx)
+        table = self._table(plan)
+        parts = _key_arrays(plan, keys)
+        statement = table_sql.select_by_key(table, plan, lock=writes)
+        rows = await connection.fetch(statement, keys, *parts)
+        return {row[0]: _canonical(plan, table, row) for row in rows}
+
+    async def write(
+        self, tx: Tx, plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]
+    ) -> Mapping[bytes, Row]:
+        """Stage and carry out; every written row as the target holds it afterwards."""
+        connection, _ = _of(tx)
+        table = self._table(plan)
+        await connection.execute(table_sql.create_stage(table, plan))
+        await connection.copy_to_table(
+            table_sql.STAGE, source=BytesIO(_staged(plan, changes)), format="text"
+        )
+        wanted = _count(changes)
+        if wanted[Write.DELETE]:
+            done = await connection.execute(table_sql.delete(table, plan))
+            _expect(plan, "delete", wanted[Write.DELETE], done)
+        updates = [d for _, _, d in changes if d.write is Write.UPDATE]
+        if updates:
+            done = await connection.execute(table_sql.update(table, plan, updates))
+            _expect(plan, "update", wanted[Write.UPDATE], done)
+        inserts = [d for _, _, d in changes if d.write is Write.INSERT]
+        if inserts:
+            for statement in table_sql.inserts(table, plan, inserts):
+                await connection.execute(statement)
+        stored: Mapping[bytes, Row] = {}
+        if updates or inserts:
+            rows = await connection.fetch(table_sql.read_back(table, plan))
+            stored = {row[0]: _canonical(plan, table, row) for row in rows}
+            _assert_stored(plan, changes, stored)
+        await connection.execute(table_sql.DROP_STAGE)
+        return stored
+
+    async def load(self, tx: Tx, plan: Plan, rows: Sequence[Row]) -> bool:
+        """COPY straight into the table where that provably stores what is sent."""
+        connection, _ = _of(tx)
+        table = self._table(plan)
+        if not table.exact:
+            return False
+        token = _token(await connection.fetchrow(_SHAPE_TOKEN, table.name))
+        if token != table.token:
+            return False
+        schema, name = dialect.split_table(self._names[plan.name])
+        data = b"".join([dialect.copy_row(_told(row)) for row in rows])
+        await connection.copy_to_table(
+            name,
+            schema_name=schema,
+            source=BytesIO(data),
+            columns=[column.into for column in plan.drafted],
+            format="text",
+        )
+        return True
+
+    async def scan(self, plan: Plan, emit: EmitReads) -> int:
+        """Push all rows in key order."""
+        table = self._table(plan)
+        total = 0
+        async with transaction(self._connections, writes=False) as tx:
+            cursor = await tx.connection.cursor(table_sql.select_all(table, plan))
+            while rows := await cursor.fetch(_SCAN_ROWS):
+                total += len(rows)
+                await emit([_read(plan, table, row) for row in rows])
+        return total
+
+    async def close(self) -> None:
+        """Nothing of its own to release: the connections are shared."""
+
+    def _table(self, plan: Plan) -> Table:
+        return self._tables[plan.name]
+
+
+def _table(plan: Plan, name: str, rows: Mapping[str, Any], token: Any) -> Table:
+    found = tuple(
+        Found(
+            column.into,
+            rows[column.into]["native"],
+            dialect.column_type(rows[column.into]["native"]),
+            rows[column.into]["nullable"],
+        )
+        for column in plan.drafted
+    )
+    return Table(
+        name=name,
+        found=found,
+        bare=tuple(table_sql.STAGE_TYPES.get(b, b) for b in (rows[f.name]["bare"] for f in found)),
+        token=_token(token),
+        exact=token["triggers"] == 0
+        and token["rules"] == 0
+        and all(table_sql.is_exact(c.type, f) for c, f in zip(plan.drafted, found, strict=True)),
+        reader=Normaliser(
+            [f.name for f in found], [f.type for f in found], Dialect.CANONICAL
+        ),
+    )
+
+
+def _token(row: Any) -> str:
+    return "" if row is None else f"{row['triggers']}/{row['rules']}/{row['columns']}"
+
+
+def _told(row: Row) -> Sequence[bytes | None]:
+    """A row in which every column has something to say."""
+    assert MISSING not in row
+    return row  # type: ignore[return-value]
+
+
+def _of(tx: Tx) -> tuple[Any, bool]:
+    assert isinstance(tx, PgTx)
+    return tx.connection, tx.writes
+
+
+def _key_arrays(plan: Plan, keys: Sequence[bytes]) -> list[list[str]]:
+    """One array of canonical texts per part of the key."""
+    kinds = plan.key_types
+    parts = [decode_key(kinds, key) for key in keys]
+    return [[part[at].decode() for part in parts] for at in range(len(kinds))]
+
+
+def _canonical(plan: Plan, table: Table, row: Any) -> Row:
+    """A fetched row (key first, then drafted columns as text) in canonical values.
+
+    A value that no canonical type holds (infinity, a year before 1) stays as the target prints
+    it: it must compare and hash like any other, and nobody writes it anywhere.
+    """
+    raw = [None if value is None else value.encode() for value in row[1:]]
+    values, issues = table.reader.row(raw)
+    if not issues:
+        return values
+    return tuple(
+        text if value is MISSING else value for value, text in zip(values, raw, strict=True)
+    )
+
+
+def _read(plan: Plan, table: Table, row: Any) -> Read:
+    return Read(key=row[0], row=_canonical(plan, table, row))
+
+
+def _count(changes: Sequence[tuple[bytes, Row, Decision]]) -> dict[Write, int]:
+    counts = dict.fromkeys(Write, 0)
+    for _, _, decision in changes:
+        counts[decision.write] += 1
+    return counts
+
+
+def _staged(plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]) -> bytes:
+    """COPY text of the stage: key, kind of write, mask of written columns, drafted columns."""
+    kinds = plan.key_types
+    width = len(plan.drafted)
+    lines = []
+    for key, row, decision in changes:
+        if decision.write is Write.DELETE:
+            values: list[bytes | None] = [None] * width
+        else:
+            values = [None if value is MISSING else value for value in row]
+        for at, part in zip(plan.target_key, decode_key(kinds, key), strict=True):
+            values[at] = part
+        mask = table_sql.mask(plan, decision.written).encode()
+        head = (b"\\x" + key.hex().encode(), decision.write.value.encode())
+        lines.append(dialect.copy_row([*head, mask, *values]))
+    return b"".join(lines)
+
+
+def _expect(plan: Plan, verb: str, rows: int, tag: str) -> None:
+    """Raise when a statement did not touch as many rows as were locked for it."""
+    touched = int(tag.rsplit(" ", 1)[-1])
+    if touched != rows:
+        raise InvariantError(
+            f"entity {plan.name}: {verb} touched {touched} rows, expected {rows} that were "
+            "locked; the batch was rolled back",
+            hint="is the target's key unique, and is there a rule or trigger that diverts writes?",
+        )
+
+
+def _assert_stored(
+    plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]], stored: Mapping[bytes, Row]
+) -> None:
+    """Raise RowError when a written row is not there: a trigger swallowed it."""
+    for key, _, decision in changes:
+        if decision.write in (Write.INSERT, Write.UPDATE) and key not in stored:
+            raise RowError(
+                f"entity {plan.name}: a written row was not found afterwards",
+                sqlstate="SYN01",
+                constraint="swallowed_by_trigger",
+            )
+
+
+def key_of(plan: Plan, row: Row) -> bytes:
+    """The ledger's key of a drafted row."""
+    return encode_key(plan.key_types, [row[at] for at in plan.target_key])
+
+
