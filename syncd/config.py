@@ -10,7 +10,9 @@ from msgspec import Meta, Struct
 
 from syncd.flow.model import OnConflict, Ownership
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case, at most 63")]
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case, at most 63 long")
+]
 Rows = Annotated[int, Meta(ge=1, le=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -146,7 +148,7 @@ class Retention(Strict, frozen=True):
 
     runs_days: Annotated[int, Meta(ge=1)] = 90
     imports_days: Annotated[int, Meta(ge=1)] = 400  # a year of nights and the month to look at it
-    tombstones_days: Annotated[int, Meta(ge=28)] = 28  # outlives every message: 14 days and a redrive
+    tombstones_days: Annotated[int, Meta(ge=28)] = 28  # outlives every message and its redrive
     outbox_days: Annotated[int, Meta(ge=1)] = 14
 
 
@@ -166,7 +168,7 @@ class Limits(Strict, frozen=True):
     writers: Annotated[int, Meta(ge=1, le=32)] = 2  # 4 were no faster on two cores
     retries: Annotated[int, Meta(ge=0, le=20)] = 5
     retry_budget_s: Seconds = 120.0
-    findings: Annotated[int, Meta(ge=0, le=100_000)] = 1000  # kept per entity and run; all are counted
+    findings: Annotated[int, Meta(ge=0, le=100_000)] = 1000  # kept per entity; all are counted
 
 
 class Config(Strict, frozen=True):

@@ -265,14 +265,11 @@ def _chosen(config: Config, name: str) -> Found:
             column,
         )
     listed = _listed(config.source, entity)
-    for column in entity.only if listed is not None else ():
-        if column not in listed:
+    for column in dict.fromkeys(entity.only):
+        if listed is not None and column not in listed:
             more = did_you_mean(column, listed)
             yield Problem(
-                ("entities", name, "only"),
-                "expected one of the columns, found",
-                column,
-                more,
+                ("entities", name, "only"), "expected one of the columns, found", column, more
             )
     for column in _twice(entity.only):
         yield Problem(

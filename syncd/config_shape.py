@@ -7,6 +7,7 @@ holds the two together.
 """
 
 import difflib
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -214,10 +215,10 @@ class _Walk:
         within = number is not None and all(
             bound is None or holds(number, bound)
             for bound, holds in (
-                (expected.ge, lambda n, b: n >= b),
-                (expected.gt, lambda n, b: n > b),
-                (expected.le, lambda n, b: n <= b),
-                (expected.lt, lambda n, b: n < b),
+                (expected.ge, operator.ge),
+                (expected.gt, operator.gt),
+                (expected.le, operator.le),
+                (expected.lt, operator.lt),
             )
         )
         return number if within else self._refuse(path, _words_of(expected), value)

@@ -20,7 +20,7 @@ from syncd.errors import ConfigError, DriftError
 from syncd.flow.keys import KEY_KINDS
 from syncd.flow.model import Column, ColumnType, Kind, Ownership, Parent, Plan, Shape
 from syncd.flow.normalise import parse_type
-from syncd.flow.transform import Transform
+from syncd.flow.transform import Failed, Transform, foreign
 
 _INT4_MASK: Final = 0x7FFFFFFF
 
@@ -88,9 +88,7 @@ def drift(name: str, pinned: Mapping[str, str], entity: Entity, found: Shape) ->
     return ""
 
 
-def map_columns(
-    config: Config, name: str, pinned: Mapping[str, str], target: Shape
-) -> Mapped:
+def map_columns(config: Config, name: str, pinned: Mapping[str, str], target: Shape) -> Mapped:
     """Columns of both sides, sorted by name, with types and ownership."""
     entity = config.entities[name]
     columns = tuple(
@@ -104,17 +102,17 @@ def map_columns(
             for found in sorted(target.values(), key=lambda found: found.name)
             if found.writable
         )
-    key = tuple(_index(name, "the source", [c.name for c in columns], k) for k in entity.key)
+    key = tuple(
+        _index(name, "the source", [c.name for c in columns], k, "the key") for k in entity.key
+    )
     for at in key:
         _assert_key_kind(name, columns[at])
     into = [column.into for column in drafted]
-    target_key = tuple(_index(name, "the target", into, columns[at].into) for at in key)
+    target_key = tuple(_index(name, "the target", into, columns[at].into, "the key") for at in key)
     return Mapped(columns, drafted, key, target_key)
 
 
-def _column(
-    config: Config, entity: Entity, name: str, pinned: str, target: Shape
-) -> Column:
+def _column(config: Config, entity: Entity, name: str, pinned: str, target: Shape) -> Column:
     given = entity.columns.get(name)
     into = given.into if isinstance(given, ColumnConfig) and given.into else name
     if isinstance(given, str):
@@ -145,10 +143,10 @@ def _ownership(entity: Entity, name: str, into: str) -> Ownership:
     return entity.ownership.get(name, entity.ownership.get(into, Ownership.MERGE))
 
 
-def _index(entity: str, side: str, names: list[str], wanted: str) -> int:
+def _index(entity: str, side: str, names: list[str], wanted: str, use: str) -> int:
     if wanted not in names:
         raise DriftError(
-            f"entity {entity}: {side} has no column {wanted} for the key; "
+            f"entity {entity}: {side} has no mapped column {wanted} for {use}; "
             f"found {', '.join(names) or 'none'}"
         )
     return names.index(wanted)
@@ -170,18 +168,21 @@ def complete(config: Config, name: str, mapped: Mapped, *, entity_id: int, shape
     into = {column.into: at for at, column in enumerate(mapped.drafted)}
     by_name = {column.name: column.into for column in mapped.columns}
 
-    def place(column: str) -> int:
-        return _index(name, "the target", list(into), by_name.get(column, column))
+    def place(column: str, use: str) -> int:
+        return _index(name, "the target", list(into), by_name.get(column, column), use)
 
+    parents = parents_of(entity)
+    for parent in parents:
+        for column in parent.columns:
+            _index(name, "the source", list(by_name), column, f"needs.{parent.entity}")
     merge = entity.merge
     stamps = None
     if merge.policy == "timestamps":
         assert merge.source_updated is not None
         assert merge.target_updated is not None
-        source_names = [column.name for column in mapped.columns]
         stamps = (
-            _index(name, "the source", source_names, merge.source_updated),
-            place(merge.target_updated),
+            _index(name, "the source", list(by_name), merge.source_updated, "merge"),
+            place(merge.target_updated, "merge"),
         )
     return Plan(
         name=name,
@@ -192,9 +193,9 @@ def complete(config: Config, name: str, mapped: Mapped, *, entity_id: int, shape
         target_key=mapped.target_key,
         shape=shape,
         revision=_revision(entity, mapped),
-        groups=tuple(frozenset(place(c) for c in group) for group in entity.groups),
+        groups=tuple(frozenset(place(c, "groups") for c in group) for group in entity.groups),
         on_conflict=merge.on_conflict,
-        parents=parents_of(entity),
+        parents=parents,
         event=entity.event or "",
         soft_delete=deletes.column if deletes.policy == "soft" else "",
         timestamps=stamps,
@@ -228,14 +229,12 @@ def load_transform(name: str, entity: Entity) -> Transform | None:
     if entity.transform is None:
         return None
     module_name, _, function_name = entity.transform.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
+    module = foreign(lambda: importlib.import_module(module_name))
+    if isinstance(module, Failed):
         raise ConfigError(
-            f"entities.{name}.transform: module {module_name} cannot be imported "
-            f"({type(error).__name__})",
+            f"entities.{name}.transform: module {module_name} cannot be imported ({module.kind})",
             hint="install it beside syncd, or name its folder in PYTHONPATH",
-        ) from error
+        )
     function = getattr(module, function_name, None)
     if not callable(function):
         raise ConfigError(
@@ -246,15 +245,28 @@ def load_transform(name: str, entity: Entity) -> Transform | None:
 
 def _revision(entity: Entity, mapped: Mapped) -> int:
     """Changes with anything that may change what becomes of a row."""
-    code = ""
-    transform = load_transform("", entity)
-    if transform is not None:
-        module = inspect.getmodule(transform)
-        code = inspect.getsource(module) if module else ""
     said = msgspec.json.encode(
-        [mapped.columns, mapped.drafted, entity.groups, entity.merge, entity.needs, code]
+        [
+            mapped.columns,
+            mapped.drafted,
+            entity.groups,
+            entity.merge,
+            entity.needs,
+            entity.transform,
+            _code(entity),
+        ]
     )
     return small_hash(said)
+
+
+def _code(entity: Entity) -> str:
+    """The text of the transform's module; '' where there is none to read."""
+    if entity.transform is None:
+        return ""
+    try:
+        return inspect.getsource(importlib.import_module(entity.transform.partition(":")[0]))
+    except (OSError, TypeError):  # compiled, or made at run time: its name must do
+        return ""
 
 
 def small_hash(data: bytes) -> int:

@@ -8,7 +8,7 @@ from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
     stop_after_attempt,
-    stop_after_delay,
+    stop_before_delay,
     wait_random_exponential,
 )
 
@@ -24,7 +24,9 @@ class Retry(Protocol):
         """Result of ``call``; raises its last TransientError when the budget is spent."""
 
 
-def with_backoff(retries: int, budget_s: float, *, first_s: float = 0.1, most_s: float = 10.0) -> Retry:
+def with_backoff(
+    retries: int, budget_s: float, *, first_s: float = 0.1, most_s: float = 10.0
+) -> Retry:
     """Full-jitter exponential back-off: at most ``retries`` repeats within ``budget_s``.
 
     The pause before repeat n is random between 0 and ``first_s * 2**n``, at most ``most_s``.
@@ -33,7 +35,7 @@ def with_backoff(retries: int, budget_s: float, *, first_s: float = 0.1, most_s:
     async def call_with_backoff(call: Callable[[], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(retries + 1) | stop_after_delay(budget_s),
+            stop=stop_after_attempt(retries + 1) | stop_before_delay(budget_s),
             wait=wait_random_exponential(multiplier=first_s, max=most_s),
             sleep=anyio.sleep,
             reraise=True,

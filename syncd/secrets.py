@@ -17,12 +17,12 @@ MASK: Final = "***"
 # Shorter ones are not hunted for as bare words: blanking every "a" would hide the message itself.
 SHORTEST: Final = 4
 
-# A password may hold anything, badly quoted ones even @ and /: it ends at the last @ of the word.
+# A password may hold anything, badly quoted ones even @ and /: it ends at the last @ of the word,
+# and the word at a blank or at a double quote (beyond that a JSON line would lose its structure).
 # One slash does: a DSN that was taken for a path has lost the other.
-# Never past a double quote: in a rendered JSON line that would eat the structure. Both patterns
-# begin with fixed text and are bounded, so a hostile line costs no more than a plain one.
+# Both patterns begin with fixed text and never go back far: a hostile line costs no more.
 _AUTHORITY: Final = re.compile(
-    r"(?P<before>:/{1,2}[^\s:/@\"']{0,200}:)(?P<password>(?:\\.|[^\s\"\\]){0,1000})@"
+    r"(?P<before>:/{1,2}[^\s:/@\"']{0,200}:)(?P<word>(?:\\.|[^\s\"\\])*+)"
 )
 _PARAMETER: Final = re.compile(
     r"(?P<before>(?:password|passwd|pwd|secret|token)\w{0,40}\s{0,3}=\s{0,3})"
@@ -58,7 +58,7 @@ class Redactor:
 
 def masked(text: str) -> str:
     """``text`` without passwords of any connection string in it, known or not."""
-    text = _AUTHORITY.sub(rf"\g<before>{MASK}@", text)
+    text = _AUTHORITY.sub(_without_password, text)
     return _PARAMETER.sub(rf"\g<before>{MASK}", text)
 
 
@@ -76,11 +76,17 @@ def passwords(dsn: str) -> tuple[str, ...]:
     One that equals the user, host or database beside it is left out: it protects nothing, and
     hunting for it would blank ordinary words ("postgres") everywhere.
     """
-    found = [m["password"].strip("'") for p in (_AUTHORITY, _PARAMETER) for m in p.finditer(dsn)]
+    words = [m["word"].rpartition("@")[0] for m in _AUTHORITY.finditer(dsn)]
+    found = [*words, *(m["password"].strip("'") for m in _PARAMETER.finditer(dsn))]
     names = _NAMES.search(dsn)
     plain = set(names.groups()) if names else set()
     both = dict.fromkeys(s for word in found for s in (word, unquote(word)))
     return tuple(word for word in both if word and word not in plain)
+
+
+def _without_password(found: re.Match[str]) -> str:
+    _, at, rest = found["word"].rpartition("@")
+    return f"{found['before']}{MASK}@{rest}" if at else found[0]
 
 
 def _spellings(secret: str) -> Iterator[str]:

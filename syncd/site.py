@@ -22,11 +22,9 @@ from syncd.ledger.postgres import PostgresLedger
 from syncd.ledger.reviews import Reviews
 from syncd.ledger.runs import Pinned, Runs, not_initialised
 from syncd.pg.connect import Connection, Connections, open_connection
-from syncd.pg.dialect import ident
 from syncd.pg.errors import translate
 from syncd.planning import complete, load_transform, map_columns, parents_of
 from syncd.retry import Retry, with_backoff
-from syncd.sources.files import DumpFolder
 from syncd.sources.postgres import PostgresReader, Query
 from syncd.targets.postgres import PostgresTables
 
@@ -45,32 +43,37 @@ class Site:
         self.target = PostgresTables(
             self.connections, {name: e.into for name, e in config.entities.items()}
         )
-        self.ledger = PostgresLedger(self.connections)
-        self.runs = Runs(self.connections, config.pipeline)
-        self.reviews = Reviews(self.connections, config.pipeline)
+        self.ledger = PostgresLedger(self.connections, config.ledger.schema)
+        self.runs = Runs(self.connections, config.pipeline, config.ledger.schema)
+        self.reviews = Reviews(self.connections, config.pipeline, config.ledger.schema)
         limits = config.limits
         self.retry: Retry = with_backoff(limits.retries, limits.retry_budget_s)
 
     async def open_target(self) -> Connection:
-        """A connection to the target that finds the ledger's tables by their bare names."""
+        """A connection to the target.
+
+        Our statements name every table with its schema. The ``search_path`` is the role's own:
+        triggers of the target must find the names of their application.
+        """
         target = self.config.target
-        connection = await open_connection(
+        return await open_connection(
             target.dsn,
             connect_timeout_s=target.connect_timeout_s,
             statement_timeout_s=target.statement_timeout_s,
             lock_timeout_s=target.lock_timeout_s,
             read_only=False,
             prepared_statements=target.prepared_statements,
-            search_path=ident(self.config.ledger.schema),  # pg_catalog is searched first anyway
+            search_path=None,
         )
-        return connection
 
     def source(self, hasher: Hasher, *, sequence: int) -> Source:
         """The source; ``sequence`` is the position of a dump, which has none of its own."""
         config, origins = self.config, self._origins()
         rows = config.limits.batch_rows
         if isinstance(config.source, FilesSource):
-            return DumpFolder(
+            from syncd.sources.files import Dump  # noqa: PLC0415
+
+            return Dump(
                 config.source,
                 {name: str(origin) for name, origin in origins.items()},
                 hasher,
@@ -170,5 +173,3 @@ def _query(name: str, path: Path) -> Query:
         raise ConfigError(
             f"entities.{name}.from: the query {path.name} cannot be read ({type(error).__name__})"
         ) from error
-
-

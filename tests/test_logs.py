@@ -211,6 +211,13 @@ def test_a_secret_never_leaves(log_format: logs.Format, spelled: str) -> None:
     assert line.endswith('"here"}' if log_format == "json" else "where=here")
 
 
+def test_the_last_net_is_below_everything_else() -> None:
+    """A secret that stands where no value is expected goes in the final line (case 96)."""
+    out = written("json", "info", "kanarie_of_twenty_four")
+    out.log.info("kanarie_of_twenty_four")
+    assert out.events[0]["event"] == "***"
+
+
 def test_half_a_secret_does_not_survive_the_cut() -> None:
     """A secret that would be cut in two at the limit is replaced before."""
     secret = "0123456789abcdefSECRET"  # noqa: S105 - made up.

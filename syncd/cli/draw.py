@@ -30,6 +30,7 @@ Drawn: TypeAlias = Iterator[Text | Table]
 
 FINDINGS_SHOWN: Final = 5
 _CELL_BYTES_MAX: Final = 200
+_PARKED: Final = (Outcome.INVALID, Outcome.UNSUPPORTED, Outcome.WAITING, Outcome.FAILED)
 _STYLES: Final = {
     "completed": "green",
     "ok": "green",
@@ -67,7 +68,8 @@ def run(report: RunReport, command: str) -> Drawn:
     yield head.append(f" in {report.seconds:.1f} s{again}, started {visible(report.started_at)}")
     yield _counts(report.entities)
     for entity in report.entities:
-        yield from _details(entity, command)
+        yield from _details(entity)
+        yield from _commands(entity, command, written=report.run_id > 0)
 
 
 def _counts(entities: Sequence[EntityReport]) -> Table:
@@ -81,8 +83,8 @@ def _counts(entities: Sequence[EntityReport]) -> Table:
     return table
 
 
-def _details(entity: EntityReport, command: str) -> Drawn:
-    name, counts = visible(entity.name), entity.counts
+def _details(entity: EntityReport) -> Drawn:
+    name = visible(entity.name)
     for note in entity.notes:
         yield _line(f"{name}: {note}")
     for issue in entity.findings[:FINDINGS_SHOWN]:
@@ -92,6 +94,17 @@ def _details(entity: EntityReport, command: str) -> Drawn:
         yield _line(f"{name}: {more} more findings")
     for sample in entity.samples:
         yield _line(f"{name}: {_sample(sample)}")
+
+
+def _commands(entity: EntityReport, command: str, *, written: bool) -> Drawn:
+    """What to look at and what to do, as it can be typed."""
+    name, counts = visible(entity.name), entity.counts
+    parked = sum(getattr(counts, outcome.value) for outcome in _PARKED)
+    if parked and written:
+        yield _line(
+            f"{name}: {parked} rows parked; look: {command} verify --select {name}, "
+            f"then {command} explain {name} KEY; each run tries them again"
+        )
     conflicts = max(entity.open_conflicts, counts.conflict)
     if conflicts:
         yield _line(
@@ -101,7 +114,7 @@ def _details(entity: EntityReport, command: str) -> Drawn:
     if counts.held:
         yield _line(
             f"{name}: {counts.held} deletes held; look: {command} deletes list --select {name}; "
-            f"act: {command} deletes approve {name}, or deletes reject {name}"
+            f"act: {command} deletes approve {name}, or {command} deletes reject {name}"
         )
 
 
@@ -233,7 +246,7 @@ def held(found: Sequence[HeldView], command: str) -> Drawn:
         yield _line(f"{view.entity}: {', '.join(_key(key) for key in view.keys)}{rest}")
         yield _line(
             f"{view.entity}: act: {command} deletes approve {view.entity} --plan {view.plan}, "
-            f"or deletes reject {view.entity} --plan {view.plan}"
+            f"or {command} deletes reject {view.entity} --plan {view.plan}"
         )
 
 

@@ -58,11 +58,12 @@ Ask: TypeAlias = Callable[[App, Call], Awaitable[Answer]]
 
 
 class _StoppedError(Exception):
-    """A signal ended the work before there was an answer."""
+    """A signal ended the work before there was an answer; ``errors`` arose on the way out."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, errors: Sequence[BaseException] = ()) -> None:
         super().__init__(number)
         self.number = number
+        self.errors = errors
 
 
 class Shell:
@@ -81,12 +82,12 @@ class Shell:
             run()
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
-        except (KeyboardInterrupt, _StoppedError) as stop:
-            number = stop.number if isinstance(stop, _StoppedError) else signal.SIGINT
-            self._say(f"error: stopped by {signal.Signals(number).name}")
-            raise typer.Exit(exit_codes.of_signal(number)) from None
+        except _StoppedError as stop:
+            raise typer.Exit(self._tell_stop(stop.number, stop.errors)) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(self._tell_stop(signal.SIGINT, ())) from None
         except Exception as error:  # noqa: BLE001 - the edge: an operator never meets a traceback.
-            raise typer.Exit(self._tell_errors(_leaves(error), error)) from None
+            raise typer.Exit(self._tell_errors(_leaves(error))) from None
         raise typer.Exit(exit_codes.Exit.DONE)
 
     def load(self) -> Config:
@@ -124,13 +125,12 @@ class Shell:
             self._out(self._rendered(answer.drawn))
 
     def _rendered(self, drawn: Iterable[Any]) -> str:
-        terminal = sys.stdout.isatty()
+        terminal, coloured = sys.stdout.isatty(), self._coloured(sys.stdout)
         console = Console(
             file=io.StringIO(),
             width=shutil.get_terminal_size().columns if terminal else _PIPE_COLUMNS,
-            force_terminal=self._coloured(sys.stdout),
-            no_color=not self._coloured(sys.stdout),
-            color_system="standard",
+            force_terminal=coloured,
+            color_system="standard" if coloured else None,
             markup=False,
             emoji=False,
             highlight=False,
@@ -155,16 +155,21 @@ class Shell:
         sys.stderr.write(self._redactor.text(visible(line)) + "\n")
         sys.stderr.flush()
 
-    def _tell_errors(self, errors: Sequence[BaseException], whole: BaseException) -> int:
+    def _tell_stop(self, number: int, errors: Sequence[BaseException]) -> int:
+        self._tell_errors(errors)
+        self._say(f"error: stopped by {signal.Signals(number).name}")
+        return exit_codes.of_signal(number)
+
+    def _tell_errors(self, errors: Sequence[BaseException]) -> int:
         for error in errors:
             for line, hint in _lines(error):
                 self._say(f"error: {line}")
                 if hint:
                     self._say(f"hint: {hint}")
-        if self._environ.get(DEBUG) == "1":
-            for line in "".join(traceback.format_exception(whole)).splitlines():
-                self._say(line)
-        return exit_codes.of_errors(errors)
+            if self._environ.get(DEBUG) == "1":
+                for line in "".join(traceback.format_exception(error)).splitlines():
+                    self._say(line)
+        return exit_codes.of_errors(errors) if errors else exit_codes.Exit.DONE
 
 
 def _each_text(plain: Any, change: Callable[[str], str]) -> Any:
@@ -200,11 +205,16 @@ async def _asked(connect: Connect, call: Call, ask: Ask) -> Answer:
     """The answer of the application. A signal cancels the question, and it may clean up."""
     answers: list[Answer] = []
     signals: list[int] = []
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(_heed, tasks.cancel_scope, signals)
-        async with connect(call.config) as app:
-            answers.append(await ask(app, call))
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(_heed, tasks.cancel_scope, signals)
+            async with connect(call.config) as app:
+                answers.append(await ask(app, call))
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as errors:
+        if not signals:
+            raise
+        raise _StoppedError(signals[0], _leaves(errors)) from errors
     if not answers:
         raise _StoppedError(signals[0])
     return answers[0]

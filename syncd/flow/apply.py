@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from syncd.errors import RowError, TransientError
-from syncd.flow.decide import DELETE_REFUSED, Batch, Decider, Settled
+from syncd.flow.decide import DELETE_REFUSED, Batch, Decider
 from syncd.flow.fingerprint import HASH_VERSION
 from syncd.flow.merge import confirm
 from syncd.flow.model import (
@@ -27,12 +27,13 @@ from syncd.flow.model import (
     State,
     Write,
 )
-from syncd.flow.ports import Fresh, Import, Ledger, Lease, Target, Tx, Unit
+from syncd.flow.ports import Fresh, Import, Lease, Ledger, Target, Tx, Unit
 
 T = TypeVar("T")
 
 _UNIQUE_VIOLATION = "23505"
 _FOREIGN_KEY_VIOLATION = "23503"
+_MAY_PASS_LATER = frozenset({Outcome.WAITING, Outcome.CONFLICT})
 APPLIED = frozenset({Outcome.INSERTED, Outcome.UPDATED, Outcome.DELETED, Outcome.LINKED})
 
 
@@ -86,6 +87,7 @@ class Applier:
         self._decider = decider
         self._sight = decider.sight
         self._shores = shores
+        self._unanswered: dict[str, Tally] = {}  # by unit, until its commit is known to stand
 
     async def apply(self, reads: Sequence[Read]) -> None:
         """Bring the records of ``reads`` up to date."""
@@ -162,6 +164,7 @@ class Applier:
             again=list(batch.again),
         )
         tally.add(unit)
+        self._unanswered[unit_id] = tally
         return tally
 
     async def _load_once(
@@ -175,8 +178,9 @@ class Applier:
             await shores.ledger.load(tx, plan, self._inserted(), fresh)
             unit = Unit(unit_id, Counts(inserted=len(fresh)), Counts(), Counts(), Counts())
             await shores.ledger.unit(tx, self._sight.run_id, plan, unit)
-        tally = Tally()
-        tally.add(unit)
+            tally = Tally()
+            tally.add(unit)
+            self._unanswered[unit_id] = tally
         return tally
 
     async def _repeating(self, once: Callable[[str], Awaitable[Tally | None]]) -> bool:
@@ -189,16 +193,17 @@ class Applier:
             if unknown:
                 unit = await self._shores.ledger.find_unit(self._sight.run_id, self.plan, unit_id)
                 if unit is not None:
-                    tally = Tally()
-                    tally.add(unit)
-                    return tally
+                    return self._unanswered[unit_id]
             try:
                 return await once(unit_id)
             except TransientError as error:
                 unknown = unknown or error.outcome_unknown
                 raise
 
-        tally = await self._shores.retry(attempt)
+        try:
+            tally = await self._shores.retry(attempt)
+        finally:
+            self._unanswered.pop(unit_id, None)
         if tally is None:
             return False
         self._add(tally)
@@ -224,7 +229,11 @@ class Applier:
             await self._halving(items[middle:], once, refused)
 
     async def _refused(self, read: Read, error: RowError) -> None:
-        """Park a record that the target refused; it is tried once more before the run ends."""
+        """Park a record that the target refused.
+
+        One that lacks its parent, or whose name another record holds, is tried again before the
+        run ends: the parent may land, and a delete may free the name.
+        """
         outcome, reason = _refusal(error)
         await self._repeating(lambda unit: self._park_once(read.key, outcome, reason, unit))
 
@@ -232,19 +241,15 @@ class Applier:
         """Park a record whose deletion the target refused."""
         outcome, reason = _refusal(error)
         told = DELETE_REFUSED + reason
-        await self._repeating(
-            lambda unit: self._park_once(key, outcome, told, unit, absent=True)
-        )
+        await self._repeating(lambda unit: self._park_once(key, outcome, told, unit, absent=True))
 
     async def _park_once(
         self, key: bytes, outcome: Outcome, reason: str, unit_id: str, *, absent: bool = False
     ) -> Tally:
         async with self._shores.ledger.begin(self._shores.lease) as tx:
             before = await self._shores.ledger.lock(tx, self.plan, [key])
-            parked = self._decider.parked(
-                key, before.get(key), outcome, reason, absent=absent
-            )
-            again = [] if absent else [key]
+            parked = self._decider.parked(key, before.get(key), outcome, reason, absent=absent)
+            again = [key] if outcome in _MAY_PASS_LATER and not absent else []
             return await self._commit(tx, Batch(before, settled=[parked], again=again), unit_id)
 
     def _add(self, tally: Tally) -> None:
@@ -277,7 +282,7 @@ class Applier:
     def _fresh(self, reads: Sequence[Read]) -> list[Fresh]:
         """Entries of rows that can all be loaded as they are; none if any cannot."""
         decider = self._decider
-        if decider.parents.edges or not decider.drafter.is_identity:
+        if self.plan.event or decider.parents.edges or not decider.drafter.is_identity:
             return []
         of, columns = decider.fingerprint.of, decider.hasher.columns
         fresh = []
@@ -319,7 +324,7 @@ def _was_absent(entry: Entry) -> bool:
 
 
 def _refusal(error: RowError) -> tuple[Outcome, str]:
-    """What a refused row is: somebody has its natural key, its parent is not there, or it failed."""
+    """What a refused row is: a conflict over a natural key, an orphan, or a failure."""
     name = error.constraint or error.column or "the target"
     if error.sqlstate == _UNIQUE_VIOLATION:
         return Outcome.CONFLICT, f"unique:{name}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from syncd.flow.diff import Verdict, compare
+from syncd.flow.diff import Verdict, compare, is_stale
 from syncd.flow.fingerprint import HASH_VERSION, Hasher
 from syncd.flow.keys import decode_key
 from syncd.flow.merge import Mark, merge_row
@@ -105,16 +105,17 @@ class Decider:
         changed: list[_Changed] = []
         for read in reads:
             entry = before.get(read.key)
+            if entry is not None and self._is_stale(entry):
+                batch.stale.append(read.key)
+                continue
             if any(issue.excludes for issue in read.issues):
                 parked = self.parked(read.key, entry, Outcome.INVALID, _told(read.issues))
                 batch.settled.append(parked)
                 continue
             fingerprint = self.fingerprint.of(read.row)
-            verdict = self._compare(entry, fingerprint)
-            if verdict is Verdict.SAME and read.key not in self._forced:
+            same = compare(self.plan, entry, fingerprint, *self._place()) is Verdict.SAME
+            if same and read.key not in self._forced:
                 batch.touched.append(read)
-            elif verdict is Verdict.STALE:
-                batch.stale.append(read.key)
             else:
                 changed.append(_Changed(read, entry, fingerprint))
         if changed:
@@ -139,7 +140,13 @@ class Decider:
         return batch
 
     def parked(
-        self, key: bytes, entry: Entry | None, outcome: Outcome, reason: str, *, absent: bool = False
+        self,
+        key: bytes,
+        entry: Entry | None,
+        outcome: Outcome,
+        reason: str,
+        *,
+        absent: bool = False,
     ) -> Settled:
         """The ledger as it was, with the outcome beside it and the digest unknown.
 
@@ -169,10 +176,11 @@ class Decider:
 
     async def _merge(self, tx: Tx, batch: Batch, changed: Sequence["_Changed"]) -> None:
         """Draft, see to the parents, and merge with what the target holds."""
-        landed = await self.parents.landed(tx, self._ledger, [c.read for c in changed])
+        drafts = [self.drafter.draft(self.keyed(change.read)) for change in changed]
+        fit = [c.read for c, draft in zip(changed, drafts, strict=True) if _may_land(c, draft)]
+        landed = await self.parents.landed(tx, self._ledger, [c.read for c in changed], fit)
         ready: list[tuple[_Changed, Row, bool]] = []
-        for change in changed:
-            draft = self.drafter.draft(self.keyed(change.read))
+        for change, draft in zip(changed, drafts, strict=True):
             missing = self.parents.missing(change.read, landed)
             settled = self._unfit(change, draft, missing.hard)
             if settled is None:
@@ -216,9 +224,11 @@ class Decider:
             return self.parked(key, entry, Outcome.WAITING, waits_for)
         return None
 
-    def _compare(self, entry: Entry | None, fingerprint: bytes) -> Verdict:
-        sight = self.sight
-        return compare(self.plan, entry, fingerprint, sight.source_epoch, sight.position)
+    def _place(self) -> tuple[int, int]:
+        return self.sight.source_epoch, self.sight.position
+
+    def _is_stale(self, entry: Entry) -> bool:
+        return is_stale(entry, *self._place())
 
     def _mark(self, key: bytes, digest: int, fingerprint: bytes) -> Mark:
         sight = self.sight
@@ -240,6 +250,16 @@ class _Changed(Struct, frozen=True):
     read: Read
     entry: Entry | None
     fingerprint: bytes
+
+
+def _may_land(change: _Changed, draft: Draft) -> bool:
+    """Whether the record may be live once its batch commits: children of it may go along."""
+    if draft.skip or any(issue.excludes for issue in draft.issues):
+        return False
+    return change.entry is None or change.entry.state not in _NEVER_WRITTEN
+
+
+_NEVER_WRITTEN = frozenset({State.TGT_DELETED, State.QUARANTINED})
 
 
 def _told(issues: Sequence[Issue]) -> str:

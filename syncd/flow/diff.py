@@ -1,4 +1,4 @@
-"""Records and entries to changes: does this read say anything new?
+"""Records and entries to changes: whether a read says anything new.
 
 The digest only chose whom to look at. Here the fingerprint decides, and the position guard drops
 what is older than what is already known (rule R of the merge page).
@@ -7,7 +7,10 @@ what is older than what is already known (rule R of the merge page).
 from enum import Enum
 
 from syncd.flow.fingerprint import HASH_VERSION
-from syncd.flow.model import PARKED, Entry, Plan, State
+from syncd.flow.model import PARKED, Entry, Outcome, Plan, State
+
+# A write that the target refused for a natural key is parked as a conflict.
+_NOT_STANDING = PARKED | {Outcome.CONFLICT}
 
 
 class Verdict(Enum):
@@ -16,6 +19,11 @@ class Verdict(Enum):
     STALE = "stale"  # an older look than the one remembered
     SAME = "same"  # nothing to decide; the digest may be refreshed
     CHANGED = "changed"  # transform, merge, apply
+
+
+def is_stale(entry: Entry, source_epoch: int, position: int) -> bool:
+    """Whether a look from there is older than the one remembered; an equal one is not."""
+    return (source_epoch, position) < (entry.source_epoch, entry.position)
 
 
 def compare(
@@ -28,13 +36,13 @@ def compare(
     """
     if entry is None:
         return Verdict.CHANGED
-    if (source_epoch, position) < (entry.source_epoch, entry.position):
+    if is_stale(entry, source_epoch, position):
         return Verdict.STALE
     same = (
         entry.state is State.LIVE
         and entry.present
         and not entry.open
-        and entry.outcome not in PARKED
+        and entry.outcome not in _NOT_STANDING
         and entry.fingerprint == fingerprint
         and entry.hash_version == HASH_VERSION
         and entry.revision == plan.revision

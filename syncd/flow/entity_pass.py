@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from msgspec import Struct
 
-from syncd.errors import InvariantError
+from syncd.errors import InvariantError, SourceError
 from syncd.flow.apply import Tally
 from syncd.flow.guard import Evidence
 from syncd.flow.model import Counts, Issue, Outcome, Plan, Read
@@ -19,6 +19,8 @@ from syncd.flow.survey import Finding, survey
 
 # Told once per row that has no key of its own to be counted under.
 _ROW_CODES_SKIPPED = frozenset({"duplicate_record"})
+# Each costs about 65 bytes while the run lasts, and a line in the ledger where it is held.
+ABSENT_MAX = 500_000
 _CUT_CODE = "no_final_newline"
 
 Apply = Callable[[Sequence[Read]], Awaitable[None]]
@@ -52,7 +54,9 @@ class Told(Struct):
 class EntityPass:
     """Counts and streams of one entity; every number here is of this attempt."""
 
-    def __init__(self, plan: Plan, snapshot: Snapshot, *, batch_rows: int, writers: int, findings: int) -> None:
+    def __init__(
+        self, plan: Plan, snapshot: Snapshot, *, batch_rows: int, writers: int, findings: int
+    ) -> None:
         self.plan = plan
         self.told = Told(findings)
         self.absent: list[bytes] = []
@@ -67,6 +71,7 @@ class EntityPass:
 
     async def load(self, apply: Apply, advance: Advance) -> None:
         """Read everything in key order and apply it: nothing is remembered yet."""
+
         async def produce(send: ObjectSendStream[list[Read]]) -> None:
             async def emit(reads: list[Read]) -> None:
                 self.suspects += len(reads)
@@ -79,6 +84,7 @@ class EntityPass:
 
     async def bring(self, scan_ledger: LedgerScan, apply: Apply, advance: Advance) -> None:
         """Survey, fetch the suspects and apply them; collect the absentees."""
+
         async def produce(send: ObjectSendStream[list[Read]]) -> None:
             waiting: list[bytes] = []
 
@@ -89,7 +95,7 @@ class EntityPass:
                     await self._fetch(keys, send)
 
             async def consume(finding: Finding) -> None:
-                self.absent.extend(finding.absentees)
+                self._miss(finding.absentees)
                 waiting.extend(finding.suspects)
                 advance(finding.equal + len(finding.suspects))
                 await flush(self._batch_rows)
@@ -126,23 +132,42 @@ class EntityPass:
             _add(present, unit.present, unit.present_redone)
             _add(absent, unit.absent, unit.absent_redone)
         evaluated = self.suspects - tally.touched - tally.stale
-        carried = present.total() - evaluated  # given by an earlier attempt, equal in this one
+        removed = len(self.absent) - held - reported
+        # Given by an earlier attempt, and not again by this one.
+        carried = present.total() - evaluated
+        carried_absent = absent.total() - removed
+        # Of those, some have left the source meanwhile: they were seen then, and as absent now.
+        left = max(0, carried - self.equal - tally.touched)
         total = Counts()
         total.merge(present)
         total.merge(absent)
-        total.unchanged += self.equal + tally.touched - carried
+        total.unchanged += self.equal + tally.touched - (carried - left)
         total.stale += tally.stale + self.gone
         total.invalid += self.told.invalid
         total.skipped += self.told.skipped + reported
         total.held += held
-        total.seen = self.source_rows + absent.total() + held + reported
-        if total.seen != total.total() or carried < 0 or (attempt == 1 and carried):
-            raise InvariantError(
-                f"entity {self.plan.name}: {total.seen} records were seen, but the outcomes add "
-                f"up to {total.total()} ({carried} carried over in attempt {attempt})",
-                hint="what was committed stands; please report this with the run's id",
-            )
+        total.seen = self.source_rows + left + absent.total() + held + reported
+        if attempt == 1 and (carried or carried_absent):
+            raise self._wrong(f"{carried + carried_absent} outcomes more than records")
+        if carried < 0 or carried_absent < 0 or total.seen != total.total():
+            raise self._wrong(f"{total.seen} records, {total.total()} outcomes")
         return total
+
+    def _wrong(self, found: str) -> InvariantError:
+        return InvariantError(
+            f"entity {self.plan.name}: the records seen and their outcomes do not add up: {found}",
+            hint="what was committed stands; please report this with the run's id",
+        )
+
+    def _miss(self, keys: Sequence[bytes]) -> None:
+        """Remember absentees, up to a bound beyond which a read is no evidence of anything."""
+        self.absent.extend(keys)
+        if len(self.absent) > ABSENT_MAX:
+            raise SourceError(
+                f"entity {self.plan.name}: more than {ABSENT_MAX} records are missing at the "
+                "source; that is no deletion but a broken dump, and nothing is deleted",
+                hint="look at the dump; if it is right, empty the target by hand",
+            )
 
     async def _scan_source(self, emit: Emit) -> int:
         async def forward(block: Block) -> None:
@@ -184,5 +209,3 @@ def _add(total: Counts, plus: Counts, minus: Counts) -> None:
     total.merge(plus)
     for outcome in Outcome:
         total.add(outcome, -getattr(minus, outcome.value))
-
-

@@ -31,10 +31,14 @@ class Evidence(Struct, frozen=True):
 
 
 class Judgement(Struct, frozen=True):
-    """``allowed`` and ``held`` part the absentees; ``reason`` tells why any are held."""
+    """``allowed``, ``held`` and ``kept`` part the absentees; ``reason`` tells why any are held.
+
+    ``kept`` are those that an operator rejected: they stay, and nobody is asked again.
+    """
 
     allowed: tuple[bytes, ...]
     held: tuple[bytes, ...]
+    kept: tuple[bytes, ...] = ()
     reason: str = ""
 
 
@@ -50,22 +54,22 @@ def judge(
     """Part ``absent`` into deletes that may be applied and deletes that are held.
 
     ``approved`` is a ceiling: only keys that are absent now *and* were approved pass by it; what
-    else is missing is judged by itself. ``rejected`` keys are always held. ``missed_runs`` counts,
+    else is missing is judged by itself. ``rejected`` keys are always kept. ``missed_runs`` counts,
     per key, the earlier consecutive complete reads that lacked it.
     """
-    if not absent:
-        return Judgement((), ())
+    kept = tuple(key for key in absent if key in rejected)
+    asked = [key for key in absent if key not in rejected]
+    if not asked:
+        return Judgement((), (), kept)
     if evidence.source_rows == 0:
-        return Judgement((), tuple(absent), "the source holds no row of this entity at all")
+        reason = "the source holds no row of this entity at all"
+        return Judgement((), tuple(asked), kept, reason)
     if evidence.cut:
-        return Judgement((), tuple(absent), evidence.cut)
-    passed = [key for key in absent if key in approved and key not in rejected]
-    kept = [key for key in absent if key in rejected]
-    others = [key for key in absent if key not in approved and key not in rejected]
+        return Judgement((), tuple(asked), kept, evidence.cut)
+    passed = [key for key in asked if key in approved]
+    others = [key for key in asked if key not in approved]
     ripe, young = _ripe(others, bounds.confirm_runs, missed_runs or {})
     reasons = []
-    if kept:
-        reasons.append(f"{len(kept)} rejected by an operator")
     if young:
         reasons.append(f"{len(young)} not yet missed in {bounds.confirm_runs} complete reads")
     if _too_many(len(others), evidence.remembered, bounds):
@@ -75,7 +79,7 @@ def judge(
         )
         ripe, young = [], others
     allowed = sorted([*passed, *ripe])
-    return Judgement(tuple(allowed), tuple(sorted([*kept, *young])), "; ".join(reasons))
+    return Judgement(tuple(allowed), tuple(young), kept, "; ".join(reasons))
 
 
 def _ripe(

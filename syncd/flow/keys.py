@@ -134,6 +134,8 @@ def encode_key(kinds: Sequence[Kind], parts: Sequence[Value]) -> bytes:
 
     Raises KeyIssue.
     """
+    if len(kinds) == 1 and kinds[0] is _INTEGER and isinstance(parts[0], bytes):
+        return _integer(parts[0])  # the most usual key of all
     if len(kinds) != len(parts):
         raise KeyIssue("key_parts", f"the key has {len(kinds)} parts; found {len(parts)}")
     key = b""

@@ -318,21 +318,23 @@ def _delete(case: _Case) -> _Result:
 
 def _keep(case: _Case) -> _Result:
     """Keep what staff edited; each edited column is a conflict."""
-    entry = case.entry
-    conflicts = tuple(
-        ColumnConflict(column.into, bs, b"", ht, "delete_vs_edit")
-        for column, bs, ht in zip(case.plan.drafted, case.source_base, case.edits, strict=True)
-        if ht
-    )
+    columns = zip(case.plan.drafted, case.source_base, case.target_base, case.edits, strict=True)
+    conflicts: list[ColumnConflict] = []
+    waiting: list[str] = []  # Where an older conflict stands: it goes on if the record returns.
+    for column, bs, bt, ht in columns:
+        if ht:
+            conflicts.append(ColumnConflict(column.into, bs, b"", ht, "delete_vs_edit"))
+        elif bs != bt:
+            waiting.append(column.into)
+    names = _names(conflicts)
     merged = Merged(
-        entry.source_base,
-        entry.target_base,
-        conflicts=conflicts,
-        closed=_ended(case, _names(conflicts)),
+        case.source_base,
+        case.target_base,
+        conflicts=tuple(conflicts),
+        closed=_ended(case, (*names, *waiting)),
         is_open=True,
     )
-    reason = f"delete_vs_edit:{','.join(_names(conflicts))}"
-    return _Result(merged, Outcome.CONFLICT, reason)
+    return _Result(merged, Outcome.CONFLICT, f"delete_vs_edit:{','.join(names)}")
 
 
 def _both_gone(case: _Case) -> _Result:

@@ -159,7 +159,7 @@ def merge_columns(sides: Sides) -> Merged:
             _settle(sheet, unit, line)
             _tell(sides, sheet, unit, line)
         else:
-            sheet.pending += _pending(unit)
+            sheet.pending += _pending(unit, is_kept=True)
     return _merged(sides, sheet)
 
 
@@ -263,26 +263,28 @@ def _row_edited(sides: Sides, looks: Sequence[_Look]) -> bool:
 
 
 def _tell(sides: Sides, sheet: _Sheet, unit: _Unit, line: Line) -> None:
-    """Note the report of a unit: its names, its conflicts, and those that ended."""
+    """Note the report of a unit: its names, its conflicts, those that wait and those that ended."""
     verdict = line.verdict
+    pending = _pending(unit, is_kept=verdict in _KEEPS)
+    sheet.pending += pending
     if sides.is_open and verdict not in _KEEPS and verdict is not Verdict.KEPT:
-        sheet.closed += _closed(sides.plan, unit, verdict)
+        ended = _closed(sides.plan, unit, verdict)
+        sheet.closed += [name for name in ended if name not in pending]
     if verdict in _UNTOLD:
         return
-    names = [m.column.into for m in unit.differing or unit.looks]
+    names = [m.column.into for m in unit.differing or unit.spoken]
     sheet.notes.setdefault(verdict, []).extend(names)
-    if verdict in _KEEPS:
-        sheet.pending += _pending(unit)
     if verdict in _REPORTED:
         sheet.conflicts += [_conflict(m, verdict) for m in unit.differing]
 
 
-def _pending(unit: _Unit) -> list[str]:
+def _pending(unit: _Unit, *, is_kept: bool) -> list[str]:
     """Columns where the source's value waits behind what the target holds.
 
-    A silent source leaves even an agreement pending: it is remembered when the source speaks.
+    In a unit that is kept, members that agree wait too: they may be taken back with the others.
+    A silent source leaves its last value waiting, whatever becomes of the unit.
     """
-    return [m.column.into for m in unit.looks if m.hs and m.hs != m.bt and (m.silent or not m.same)]
+    return [m.column.into for m in unit.looks if m.hs and m.hs != m.bt and (is_kept or m.silent)]
 
 
 def _conflict(look: _Look, verdict: Verdict) -> ColumnConflict:

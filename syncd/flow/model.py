@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 MISSING: Final = UNSET
-Value: TypeAlias = bytes | None | UnsetType
+Value: TypeAlias = bytes | UnsetType | None
 Row: TypeAlias = tuple[Value, ...]
 
 

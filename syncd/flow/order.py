@@ -29,10 +29,14 @@ def waves(needs: Mapping[str, Sequence[Parent]]) -> tuple[tuple[str, ...], ...]:
     placed: list[tuple[str, ...]] = []
     done: set[str] = set()
     while len(done) < len(needs):
-        ready = _ready(needs, hard, soft, done)
+        open_needs = {n: (hard[n] | soft[n]) - done for n in needs if n not in done}
+        ready = tuple(n for n, parents in open_needs.items() if not parents)
+        if not ready:
+            tied = _tied(open_needs)
+            ready = tuple(n for n in tied if hard[n] <= done)[:1]
         if not ready:
             raise ConfigError(
-                f"entities need each other in a circle: {' -> '.join(_cycle(hard, done))}",
+                f"entities need each other in a circle: {' -> '.join(_cycle(hard, tied, done))}",
                 hint="declare one of these needs nullable: true with its columns, or remove it",
             )
         placed.append(ready)
@@ -40,22 +44,27 @@ def waves(needs: Mapping[str, Sequence[Parent]]) -> tuple[tuple[str, ...], ...]:
     return tuple(placed)
 
 
-def _ready(
-    needs: Mapping[str, Sequence[Parent]],
-    hard: Mapping[str, set[str]],
-    soft: Mapping[str, set[str]],
-    done: set[str],
-) -> tuple[str, ...]:
-    """Entities whose parents are all placed; where none is, the first whose hard parents are."""
-    ready = tuple(n for n in needs if n not in done and hard[n] | soft[n] <= done)
-    if ready:
-        return ready
-    return tuple(n for n in needs if n not in done and hard[n] <= done)[:1]
+def _tied(needs: Mapping[str, set[str]]) -> list[str]:
+    """Entities that all they need needs in turn; only among these does a cut end a cycle."""
+    reached = {name: _reached(needs, name) for name in needs}
+    return [name for name in needs if all(name in reached[other] for other in reached[name])]
 
 
-def _cycle(hard: Mapping[str, set[str]], done: set[str]) -> list[str]:
-    """One cycle among the entities that could not be placed, first name repeated at the end."""
-    path = [next(n for n in hard if n not in done)]
+def _reached(needs: Mapping[str, set[str]], name: str) -> set[str]:
+    """All that ``name`` needs, directly or through others; itself where it stands in a cycle."""
+    found: set[str] = set()
+    ahead = list(needs[name])
+    while ahead:
+        following = ahead.pop()
+        if following not in found:
+            found.add(following)
+            ahead.extend(needs[following])
+    return found
+
+
+def _cycle(hard: Mapping[str, set[str]], tied: Sequence[str], done: set[str]) -> list[str]:
+    """One cycle of hard needs among ``tied``, the first name repeated at the end."""
+    path = [tied[0]]
     while True:
         following = min(hard[path[-1]] - done)
         if following in path:

@@ -252,8 +252,11 @@ class Pass:
             rejected=decisions.rejected,
             missed_runs=decisions.missed_runs,
         )
-        await book.hold(entity.plan, judgement.held, judgement.reason)
+        await book.hold(entity.plan, [*judgement.held, *judgement.kept], judgement.reason)
         running.held = len(judgement.held)
+        running.reported = len(judgement.kept)
+        if judgement.kept:
+            running.ended.notes.append(f"{len(judgement.kept)} deletes were rejected and stay")
         if judgement.held:
             running.ended.notes.append(f"deletes held: {judgement.reason}")
         rows = self._ground.batch_rows
@@ -314,4 +317,3 @@ def foremost(group: BaseExceptionGroup[BaseException]) -> SyncdError | None:
 def _gravity(error: SyncdError) -> int:
     """Place in the order of gravity, the gravest 0."""
     return [isinstance(error, kind) for kind in _GRAVITY].index(True)
-

@@ -216,9 +216,7 @@ class Ledger(Protocol):
     async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
         """Lock entries in key order; keys without an entry are left out."""
 
-    async def load(
-        self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence["Fresh"]
-    ) -> None:
+    async def load(self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence["Fresh"]) -> None:
         """Store entries that do not exist yet and share all but what ``Fresh`` holds."""
 
     async def record(

@@ -10,7 +10,8 @@ from itertools import pairwise
 from struct import iter_unpack
 
 import anyio
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.abc import ObjectReceiveStream
+from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct
 
 from syncd.errors import SourceError
@@ -46,20 +47,20 @@ async def survey(source: Scan, ledger: Scan, consume: Consume) -> Totals:
     A record is equal when key and digest agree. An unknown digest is 0 at the source and -1 in the
     ledger, so that it never agrees. Absence is final only
     once this returns: a scan that fails raises out of here.
-    Raises SourceError when a side is not in strictly ascending key order (case 45).
+    Raises SourceError when the source is not in strictly ascending key order (case 45).
     """
     totals = Totals()
     source_send, source_receive = anyio.create_memory_object_stream[Block](0)
     ledger_send, ledger_receive = anyio.create_memory_object_stream[Block](0)
 
-    async def feed(scan: Scan, send: ObjectSendStream[Block], name: str) -> None:
-        async with send:
-            setattr(totals, name, await scan(send.send))
+    async def feed(scan: Scan, send: MemoryObjectSendStream[Block], name: str) -> None:
+        setattr(totals, name, await scan(send.send))
+        send.close()  # only here: a scan that failed must not look like one that ended
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(feed, source, source_send, "source_rows")
-        tasks.start_soon(feed, ledger, ledger_send, "ledger_rows")
-        async with source_receive, ledger_receive:
+    with source_send, ledger_send, source_receive, ledger_receive:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(feed, source, source_send, "source_rows")
+            tasks.start_soon(feed, ledger, ledger_send, "ledger_rows")
             await _merge(_Side(source_receive), _Side(ledger_receive), consume, totals)
     return totals
 
@@ -131,14 +132,20 @@ def _drop_equal(source: _Side, ledger: _Side) -> tuple[int, bytes]:
 
 
 def _cut(source: _Side, ledger: _Side) -> tuple[bytes, bytes]:
-    """Cut both sides after the smaller of their last keys."""
+    """Cut both sides after the smaller of their last keys.
+
+    The side that ends there is taken whole, so every cut gets on even if keys do not ascend.
+    """
     source_ends = _ends(source.data, source.width)
     ledger_ends = _ends(ledger.data, ledger.width)
-    last = min(_last_key(source.data, source_ends), _last_key(ledger.data, ledger_ends))
-    return (
-        source.take(_boundary(source.data, source_ends, last)),
-        ledger.take(_boundary(ledger.data, ledger_ends, last)),
-    )
+    source_last = _last_key(source.data, source_ends)
+    ledger_last = _last_key(ledger.data, ledger_ends)
+    source_size, ledger_size = len(source.data), len(ledger.data)
+    if source_last < ledger_last:
+        ledger_size = _boundary(ledger.data, ledger_ends, source_last)
+    elif ledger_last < source_last:
+        source_size = _boundary(source.data, source_ends, ledger_last)
+    return source.take(source_size), ledger.take(ledger_size)
 
 
 def _ends(data: bytes, width: int) -> "range | list[int]":

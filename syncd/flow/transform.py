@@ -6,12 +6,14 @@ it may hand over a ``date`` or its text alike.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from syncd.flow.model import MISSING, Draft, Issue, Plan, Row, Severity, Value
 from syncd.flow.normalise import BadValue, from_python, to_python
+
+T = TypeVar("T")
 
 
 class Skip(Struct, frozen=True):
@@ -30,6 +32,20 @@ class Drafted(Struct, frozen=True):
 Transform: TypeAlias = Callable[[Mapping[str, object]], Mapping[str, object] | Skip | Drafted]
 
 
+class Failed(Struct, frozen=True):
+    """The code of others raised; ``kind`` is the type's name. Its message may hold values."""
+
+    kind: str
+
+
+def foreign(call: Callable[[], T]) -> T | Failed:
+    """Run the code of others: anything may come out of it, and nothing goes through."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - see above
+        return Failed(type(error).__name__)
+
+
 class Drafter:
     """Makes drafts for one plan."""
 
@@ -37,11 +53,7 @@ class Drafter:
         self._plan = plan
         self._transform = transform
         positions = {column.name: at for at, column in enumerate(plan.columns)}
-        self._order = (
-            ()
-            if transform
-            else tuple(positions[column.name] for column in plan.drafted)
-        )
+        self._order = () if transform else tuple(positions[column.name] for column in plan.drafted)
         self._same_order = self._order == tuple(range(len(plan.columns)))
 
     @property
@@ -61,17 +73,18 @@ class Drafter:
             column.name: to_python(column.type, value)
             for column, value in zip(self._plan.columns, row, strict=True)
         }
-        try:
-            answer = self._transform(record)
-        except Exception as error:  # noqa: BLE001 - the code of others; anything may come out
-            issue = Issue(Severity.ERROR, f"transform_failed:{type(error).__name__}")
-            return Draft((), (issue,))
+        transform = self._transform
+        answer = foreign(lambda: transform(record))
+        if isinstance(answer, Failed):
+            return Draft((), (Issue(Severity.ERROR, f"transform_failed:{answer.kind}"),))
         if isinstance(answer, Skip):
-            return Draft((), skip=answer.reason)
-        values, issues = (
-            (answer.values, answer.issues) if isinstance(answer, Drafted) else (answer, ())
-        )
-        return self._normalised(row, values, issues)
+            return Draft((), skip=answer.reason or "skipped")
+        drafted = answer if isinstance(answer, Drafted) else Drafted(answer)
+        values: object = drafted.values
+        if not isinstance(values, Mapping):
+            code = f"transform_returned:{type(values).__name__}"
+            return Draft((), (Issue(Severity.ERROR, code),))
+        return self._normalised(row, values, drafted.issues)
 
     def _normalised(
         self, row: Row, values: Mapping[str, object], issues: tuple[Issue, ...]
@@ -86,12 +99,13 @@ class Drafter:
             except BadValue as error:
                 drafted.append(MISSING)
                 found.append(Issue(Severity.ERROR, error.code, column.into))
-        unknown = sorted(set(values) - {column.into for column in self._plan.drafted})
+        known = {column.into for column in self._plan.drafted}
+        unknown = sorted(str(name) for name in values if name not in known)
         found.extend(Issue(Severity.ERROR, "unknown_column", name) for name in unknown)
         moved = any(
             drafted[to] != row[at]
             for at, to in zip(self._plan.key, self._plan.target_key, strict=True)
         )
-        if moved and not found:
+        if moved and not any(issue.excludes for issue in found):
             found.append(Issue(Severity.ERROR, "key_changed_by_transform"))
         return Draft(tuple(drafted), tuple(found))

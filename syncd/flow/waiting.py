@@ -60,8 +60,13 @@ class Parents:
             if parent.columns
         )
 
-    async def landed(self, tx: Tx, ledger: Ledger, reads: Sequence[Read]) -> Landed:
-        """Keys of parents, per entity, that are live or become so in this very batch."""
+    async def landed(
+        self, tx: Tx, ledger: Ledger, reads: Sequence[Read], own: Sequence[Read] | None = None
+    ) -> Landed:
+        """Keys of parents, per entity, that are live or become so in this very batch.
+
+        ``own`` are those of ``reads`` that may be written; all of them where nothing is said.
+        """
         landed: dict[str, frozenset[bytes]] = {}
         for edge in self.edges:
             wanted = {key for read in reads if (key := _parent_key(edge, read.row))}
@@ -70,20 +75,23 @@ class Parents:
             earlier = landed.get(edge.parent.entity, frozenset())
             landed[edge.parent.entity] = earlier | known | planned
         if self._plan.name in landed:
-            landed[self._plan.name] |= self._with_own(landed, reads)
+            landed[self._plan.name] |= self._with_own(landed, reads if own is None else own)
         return landed
 
     def _with_own(self, landed: Landed, reads: Sequence[Read]) -> frozenset[bytes]:
-        """Keys of this batch that will be live once it commits: their parents are, in turn."""
-        ready: set[bytes] = set()
-        waiting = list(reads)
+        """Keys of this batch that will be live once it commits.
+
+        All of it but what lacks a parent, and what lacks one of those, in turn; so a record may
+        be its own parent, and two may be each other's.
+        """
+        ready = list(reads)
         while True:
-            known = {**landed, self._plan.name: landed[self._plan.name] | ready}
-            now = [read for read in waiting if not self.missing(read, known).hard]
-            if not now:
-                return frozenset(ready)
-            ready.update(read.key for read in now)
-            waiting = [read for read in waiting if read.key not in ready]
+            own = frozenset(read.key for read in ready)
+            known = {**landed, self._plan.name: landed[self._plan.name] | own}
+            still = [read for read in ready if not self.missing(read, known).hard]
+            if len(still) == len(ready):
+                return own
+            ready = still
 
     def missing(self, read: Read, landed: Landed) -> Missing:
         """What the record lacks."""

@@ -90,15 +90,17 @@ def key_from(plan: Plan, parts: Sequence[str]) -> bytes:
         )
     normaliser = Normaliser([c.name for c in columns], [c.type for c in columns], Dialect.TEXT)
     values, issues = normaliser.row([part.encode() for part in parts])
+    code = issues[0].code if issues else ""
     try:
-        if issues:
-            raise KeyIssue(issues[0].code, "a part of the key is not of its type")
-        return encode_key(plan.key_types, values)
+        key = b"" if code else encode_key(plan.key_types, values)
     except KeyIssue as error:
+        code = error.code
+    if code:
         raise ConfigError(
-            f"not a key of {plan.name} ({error.code}); expected "
+            f"not a key of {plan.name} ({code}); expected "
             f"{', '.join(f'{c.name}: {c.type.kind.value}' for c in columns)}"
-        ) from None
+        )
+    return key
 
 
 def column_view(
@@ -124,31 +126,37 @@ def column_view(
         source_changed=source_changed,
         target_changed=target_changed,
         verdict=_verdict(
-            column, source_value, target_value, source_changed, target_changed
+            column, entry, source_value, target_value, (source_changed, target_changed)
         ),
     )
 
 
 def _verdict(
-    column: Column,
-    source: Value,
-    target: Value,
-    source_changed: bool,  # noqa: FBT001 - two sides of one question
-    target_changed: bool,  # noqa: FBT001
+    column: Column, entry: Entry, source: Value, target: Value, changed: tuple[bool, bool]
 ) -> str:
-    if column.ownership is Ownership.COMPUTED:
-        return "computed by the target"
+    """One line; ``changed`` are the source's and the target's side."""
     if source is MISSING or target is MISSING:
         return "on one side only"
     if source == target:
         return "in step"
-    if column.ownership is Ownership.TARGET:
-        return "the target's own"
-    if column.ownership is Ownership.SOURCE:
-        return "will be written"
-    if target_changed:
-        return "conflict: both changed" if source_changed else "kept: edited in the target"
-    return "will be written" if source_changed else "as the target stores it"
+    if column.ownership in _FIXED:
+        return _FIXED[column.ownership]
+    line = _VERDICTS[changed]
+    return "conflict: kept, both had changed" if line == _KEPT and entry.open else line
+
+
+_KEPT = "kept: edited in the target"
+_FIXED = {
+    Ownership.COMPUTED: "computed by the target",
+    Ownership.TARGET: "the target's own",
+    Ownership.SOURCE: "will be written",
+}
+_VERDICTS = {
+    (True, True): "conflict: both changed",
+    (False, True): _KEPT,
+    (True, False): "will be written",
+    (False, False): "as the target stores it",
+}
 
 
 def _text(value: Value) -> str | None:

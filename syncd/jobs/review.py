@@ -27,9 +27,7 @@ class Review:
 
     # -- conflicts ---------------------------------------------------------------------------
 
-    async def conflicts(
-        self, select: frozenset[str] | None, *, status: str
-    ) -> list[ConflictView]:
+    async def conflicts(self, select: frozenset[str] | None, *, status: str) -> list[ConflictView]:
         """Conflicts of a status or ``all``, oldest first, at most 1,000."""
         prepared = await self._site.prepared()
         names = {p.entity_id: n for n, p in prepared.pinned.items() if not select or n in select}
@@ -98,7 +96,9 @@ class Review:
         select = frozenset(forced)
         await self._runner.run(select, accept_rewind=False, progress=progress, forced=forced)
         for row, name in chosen:
-            if (await self._stored(await self._site.prepared(), row.conflict_id))[0].status == "open":
+            if (await self._stored(await self._site.prepared(), row.conflict_id))[
+                0
+            ].status == "open":
                 raise PermanentError(
                     f"conflict {row.conflict_id} of {name}: the target's value is not the one "
                     "that the conflict was about; it was not overwritten",
@@ -142,9 +142,7 @@ class Review:
             )
         return views
 
-    async def approve(
-        self, entity: str, *, plan_hash: str | None, progress: Progress
-    ) -> RunReport:
+    async def approve(self, entity: str, *, plan_hash: str | None, progress: Progress) -> RunReport:
         """Approve what the entity holds, as a ceiling, and run it: the diff is made anew.
 
         Raises PermanentError when something else is held than ``plan_hash`` names.
@@ -173,9 +171,7 @@ class Review:
 
     # -- looking again -----------------------------------------------------------------------
 
-    async def resync(
-        self, select: frozenset[str] | None, *, keys: Sequence[Sequence[str]]
-    ) -> int:
+    async def resync(self, select: frozenset[str] | None, *, keys: Sequence[Sequence[str]]) -> int:
         """Have the next run look again at all records of the entities, or at ``keys``."""
         prepared = await self._site.prepared()
         names = [name for name in prepared.plans if select is None or name in select]

@@ -79,7 +79,8 @@ class Runner:
             await anyio.sleep(ttl_s / _POLLS)
         held = await site.runs.holder() or {}
         raise FencedError(
-            f"pipeline {site.config.pipeline}: the lease is held by {held.get('holder', 'another')}",
+            f"pipeline {site.config.pipeline}: the lease is held by "
+            f"{held.get('holder', 'another instance')}",
             hint="it is alive and renews it; let it finish, or stop it",
         )
 
@@ -166,7 +167,8 @@ class Runner:
     ) -> RunReport:
         site, limits, begun_s = self._site, self._site.config.limits, time.monotonic()
         hasher = await site.hasher()
-        source = site.source(hasher, sequence=started.run_id)
+        sequence = started.run_id or (await site.reviews.last_run())[0] + 1
+        source = site.source(hasher, sequence=sequence)
         chosen = [n for wave in site.waves() for n in wave if select is None or n in select]
         errors: dict[str, SyncdError] = {n: e for n, e in prepared.errors.items() if n in chosen}
         try:
@@ -342,7 +344,7 @@ class _Unwritten:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def earlier_units(self, plan: Plan) -> list[Unit]:
+    async def earlier_units(self, plan: Plan) -> list[Unit]:  # noqa: ARG002 - the port's
         """A plan has no earlier attempts."""
         return []
 
@@ -416,5 +418,3 @@ class _Written:
             )
         else:
             metrics.health(report.name, "failed")
-
-

@@ -161,9 +161,7 @@ class _Comparison:
             return (_KEPT if state is not State.LIVE else _EXTRA), ()
         return self._columns(pair.draft, pair.target, entry)
 
-    def _columns(
-        self, draft: Row, target: Row, entry: Entry | None
-    ) -> tuple[str, tuple[str, ...]]:
+    def _columns(self, draft: Row, target: Row, entry: Entry | None) -> tuple[str, tuple[str, ...]]:
         """Which columns differ, and whether all of them on purpose or by the target's storing."""
         wrong: list[str] = []
         kept: list[str] = []
@@ -172,8 +170,10 @@ class _Comparison:
             if s is MISSING or s == t or column.ownership is Ownership.COMPUTED:
                 continue
             stored = bool(bases) and bases[at] == self._hasher.column(t)
-            same_source = bool(bases) and entry is not None and (
-                entry.source_base[at] == self._hasher.column(s)
+            same_source = (
+                bool(bases)
+                and entry is not None
+                and (entry.source_base[at] == self._hasher.column(s))
             )
             if stored and same_source and entry is not None and not entry.open:
                 continue  # what the target makes of this very value

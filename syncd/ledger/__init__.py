@@ -1,0 +1,1 @@
+"""The memory: entries, runs and reviews, in the database of the target."""

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from syncd.errors import ConfigError
+from syncd.ledger.schema_sql import in_schema
 from syncd.pg.dialect import ident
 from syncd.schemas_path import schema_names, schema_text
 
@@ -46,7 +47,7 @@ async def pending(connection: Any, schema: str) -> list[Migration]:
     """
     if not await connection.fetchval(_EXISTS, schema):
         return known()
-    applied = {row["name"] for row in await connection.fetch(_APPLIED)}
+    applied = {row["name"] for row in await connection.fetch(in_schema(schema, _APPLIED))}
     unknown = applied - {migration.name for migration in known()}
     if unknown:
         raise ConfigError(
@@ -60,12 +61,12 @@ async def pending(connection: Any, schema: str) -> list[Migration]:
 async def migrate(connection: Any, schema: str) -> list[str]:
     """Bring ``schema`` up to date; names of the migrations applied. May be repeated."""
     await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
-    await connection.execute(_TABLE)
+    await connection.execute(in_schema(schema, _TABLE))
     applied = []
     async with connection.transaction():
-        await connection.execute(_LOCK)
+        await connection.execute(in_schema(schema, _LOCK))
         for migration in await pending(connection, schema):
-            await connection.execute(migration.sql)
-            await connection.execute(_NOTE, migration.name)
+            await connection.execute(in_schema(schema, migration.sql))
+            await connection.execute(in_schema(schema, _NOTE), migration.name)
             applied.append(migration.name)
     return applied

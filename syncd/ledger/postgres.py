@@ -3,18 +3,19 @@
 Runs and the lease are in ``runs.py``, conflicts, held deletes and history in ``reviews.py``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from collections.abc import AsyncIterator
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
 import msgspec
 
 from syncd.errors import FencedError
-from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan, State
+from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan
 from syncd.flow.ports import Block, Emit, Fresh, Import, Lease, Tx, Unit
 from syncd.ledger import entry_rows
+from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.copy_blocks import BlockCutter
 from syncd.pg.errors import translate
@@ -32,7 +33,9 @@ SELECT {", ".join(entry_rows.COLUMNS)} FROM syncd_fingerprint
 WHERE entity_id = $1 AND key = ANY($2::bytea[]) ORDER BY key
 """
 _LOCK_FOR_UPDATE = f"{_LOCK} FOR UPDATE"
-_STAGE = "CREATE TEMP TABLE syncd_stage_entry (LIKE syncd_fingerprint INCLUDING DEFAULTS) ON COMMIT DROP"
+_STAGE = """
+CREATE TEMP TABLE syncd_stage_entry (LIKE syncd_fingerprint INCLUDING DEFAULTS) ON COMMIT DROP
+"""
 _KEPT_ON_UPDATE = ("key", "entity_id", "first_run_id")
 _UPSERT = f"""
 INSERT INTO syncd_fingerprint SELECT * FROM pg_temp.syncd_stage_entry
@@ -59,7 +62,8 @@ FROM unnest($3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[])
 """
 _CONFLICT = """
 INSERT INTO syncd_conflict
-    (entity_id, key, column_name, kind, base_hash, source_hash, target_hash, run_id, status, ended_at)
+    (entity_id, key, column_name, kind, base_hash, source_hash, target_hash, run_id,
+     status, ended_at)
 SELECT $1, u.key, u.column_name, u.kind, u.base, u.source, u.target, $2,
        CASE WHEN u.kind = 'overwritten' THEN 'resolved_source' ELSE 'open' END,
        CASE WHEN u.kind = 'overwritten' THEN now() END
@@ -98,8 +102,10 @@ BLOCK_BYTES: Final = 256 * 1024
 class PostgresLedger:
     """The ledger of one pipeline. Knows the shapes of its entities once ``shapes`` has run."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, schema: str) -> None:
         self._connections = connections
+        self._schema = schema
+        self._sql = partial(in_schema, schema)
         self._remaps: dict[int, dict[int, Sequence[int | None]]] = {}
 
     def begin(self, lease: Lease) -> AbstractAsyncContextManager[Tx]:
@@ -109,7 +115,7 @@ class PostgresLedger:
     @asynccontextmanager
     async def _fenced(self, lease: Lease) -> AsyncIterator[PgTx]:
         async with transaction(self._connections) as tx:
-            if await tx.connection.fetchval(_FENCE, lease.pipeline, lease.epoch) is None:
+            if await tx.connection.fetchval(self._sql(_FENCE), lease.pipeline, lease.epoch) is None:
                 raise FencedError(
                     f"pipeline {lease.pipeline}: the lease is not at epoch {lease.epoch} any more",
                     hint="another instance has taken over; this one wrote nothing and stops",
@@ -124,23 +130,21 @@ class PostgresLedger:
         """Learn how bases of older column lists map to the plan's."""
         with translate("reading the shapes of the ledger"):
             async with self._connections.acquire() as connection:
-                rows = await connection.fetch(_SHAPES, plan.entity_id)
+                rows = await connection.fetch(self._sql(_SHAPES), plan.entity_id)
         names = [column.into for column in plan.drafted]
-        self._remaps[plan.entity_id] = {
-            row["shape"]: _remap(row["columns"], names) for row in rows
-        }
+        self._remaps[plan.entity_id] = {row["shape"]: _remap(row["columns"], names) for row in rows}
 
     async def is_empty(self, plan: Plan) -> bool:
         """Whether nothing at all is remembered of the entity."""
         with translate("looking for entries"):
             async with self._connections.acquire() as connection:
-                return not await connection.fetchval(_ANY_ENTRY, plan.entity_id)
+                return not await connection.fetchval(self._sql(_ANY_ENTRY), plan.entity_id)
 
     async def is_settled(self, plan: Plan) -> bool:
         """Whether no entry asks for a look in the next sweep."""
         with translate("looking for unsettled entries"):
             async with self._connections.acquire() as connection:
-                return not await connection.fetchval(_UNSETTLED, plan.entity_id)
+                return not await connection.fetchval(self._sql(_UNSETTLED), plan.entity_id)
 
     async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
         """Push (key, digest) of every entry that the source had when last looked at."""
@@ -154,7 +158,7 @@ class PostgresLedger:
         with translate("reading the ledger"):
             async with self._connections.acquire() as connection:
                 await connection.copy_from_query(
-                    _SCAN, plan.entity_id, digest_epoch, plan.revision, plan.shape,
+                    self._sql(_SCAN), plan.entity_id, digest_epoch, plan.revision, plan.shape,
                     output=receive, format="binary",
                 )  # fmt: skip
         last: Block | None = cutter.finish()
@@ -165,7 +169,7 @@ class PostgresLedger:
     async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
         """Entries of ``keys``, locked in key order when the transaction writes."""
         connection, writes = _of(tx)
-        statement = _LOCK_FOR_UPDATE if writes else _LOCK
+        statement = self._sql(_LOCK_FOR_UPDATE) if writes else self._sql(_LOCK)
         rows = await connection.fetch(statement, plan.entity_id, keys)
         remaps = self._remaps.get(plan.entity_id, {})
         return {row["key"]: entry_rows.to_entry(row, plan.shape, remaps) for row in rows}
@@ -174,7 +178,7 @@ class PostgresLedger:
         """Store new entries straight into the table."""
         connection, _ = _of(tx)
         rows = entry_rows.pack_fresh(plan.entity_id, common, fresh)
-        await _copy(connection, "syncd_fingerprint", rows)
+        await _copy(connection, "syncd_fingerprint", rows, schema=self._schema)
 
     async def record(
         self, tx: Tx, plan: Plan, entries: Sequence[Entry], imports: Sequence[Import], *, new: bool
@@ -183,14 +187,14 @@ class PostgresLedger:
         connection, _ = _of(tx)
         rows = entry_rows.pack_entries(plan.entity_id, entries)
         if new:
-            await _copy(connection, "syncd_fingerprint", rows)
+            await _copy(connection, "syncd_fingerprint", rows, schema=self._schema)
         elif entries:
-            await connection.execute(_STAGE)
+            await connection.execute(self._sql(_STAGE))
             await _copy(connection, "syncd_stage_entry", rows)
-            await connection.execute(_UPSERT)
+            await connection.execute(self._sql(_UPSERT))
             await connection.execute(_DROP_STAGE)
         if imports:
-            await _record_imports(connection, plan, entries[0].run_id, imports)
+            await self._record_imports(connection, plan, entries[0].run_id, imports)
 
     async def touch(
         self,
@@ -205,13 +209,13 @@ class PostgresLedger:
         """Refresh digest and position of rows that the fingerprint proved unchanged."""
         connection, _ = _of(tx)
         await connection.execute(
-            _TOUCH, plan.entity_id, keys, digests, digest_epoch, source_epoch, position
+            self._sql(_TOUCH), plan.entity_id, keys, digests, digest_epoch, source_epoch, position
         )
 
     async def live(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> frozenset[bytes]:
         """Which of ``keys`` are live: parents that have landed."""
         connection, _ = _of(tx)
-        rows = await connection.fetch(_LIVE, plan.entity_id, keys)
+        rows = await connection.fetch(self._sql(_LIVE), plan.entity_id, keys)
         return frozenset(row["key"] for row in rows)
 
     async def unit(self, tx: Tx, run_id: int, plan: Plan, unit: Unit) -> None:
@@ -219,14 +223,57 @@ class PostgresLedger:
         connection, _ = _of(tx)
         counts = _as_json(unit.present, unit.absent)
         redone = _as_json(unit.present_redone, unit.absent_redone)
-        await connection.execute(_UNIT, run_id, plan.entity_id, unit.unit_id, counts, redone)
+        await connection.execute(
+            self._sql(_UNIT), run_id, plan.entity_id, unit.unit_id, counts, redone
+        )
 
     async def find_unit(self, run_id: int, plan: Plan, unit_id: str) -> Unit | None:
         """The work unit, if its transaction did commit."""
         with translate("looking for a work unit"):
             async with self._connections.acquire() as connection:
-                row = await connection.fetchrow(_FIND_UNIT, run_id, plan.entity_id, unit_id)
+                row = await connection.fetchrow(
+                    self._sql(_FIND_UNIT), run_id, plan.entity_id, unit_id
+                )
         return None if row is None else to_unit(unit_id, row["counts"], row["redone"])
+
+    async def _record_imports(
+        self, connection: Any, plan: Plan, run_id: int, imports: Sequence[Import]
+    ) -> None:
+        told = [i for i in imports if i.outcome is not Outcome.UNCHANGED or i.closed]
+        await connection.execute(
+            self._sql(_IMPORT), plan.entity_id, run_id,
+            [i.key for i in told], [i.outcome.value for i in told], [i.reason for i in told],
+            [",".join(i.columns) for i in told],
+            [",".join(c.column for c in i.conflicts) for i in told],
+        )  # fmt: skip
+        closed = [(i.key, column) for i in imports for column in i.closed]
+        if closed:
+            keys, columns = [key for key, _ in closed], [column for _, column in closed]
+            await connection.execute(self._sql(_CLOSE), plan.entity_id, keys, columns)
+        conflicts = [(i.key, conflict) for i in imports for conflict in i.conflicts]
+        if conflicts:
+            await self._record_conflicts(connection, plan, run_id, conflicts)
+        events = [i for i in imports if i.event]
+        if events:
+            await connection.execute(
+                self._sql(_OUTBOX), plan.entity_id, run_id,
+                [i.key for i in events], [i.event for i in events],
+                [i.outcome.value for i in events],
+            )  # fmt: skip
+
+    async def _record_conflicts(
+        self,
+        connection: Any,
+        plan: Plan,
+        run_id: int,
+        conflicts: Sequence[tuple[bytes, ColumnConflict]],
+    ) -> None:
+        await connection.execute(
+            self._sql(_CONFLICT), plan.entity_id, run_id,
+            [key for key, _ in conflicts], [c.column for _, c in conflicts],
+            [c.kind for _, c in conflicts], [c.base for _, c in conflicts],
+            [c.source for _, c in conflicts], [c.target for _, c in conflicts],
+        )  # fmt: skip
 
 
 def to_unit(unit_id: str, counts: str, redone: str) -> Unit:
@@ -250,46 +297,8 @@ def _remap(old: Sequence[str], new: Sequence[str]) -> Sequence[int | None]:
     return tuple(positions.get(name) for name in new)
 
 
-async def _copy(connection: Any, table: str, rows: bytes) -> None:
+async def _copy(connection: Any, table: str, rows: bytes, *, schema: str | None = None) -> None:
     source = BytesIO(entry_rows.COPY_HEADER + rows + entry_rows.COPY_TRAILER)
     await connection.copy_to_table(
-        table, source=source, columns=entry_rows.COLUMNS, format="binary"
+        table, schema_name=schema, source=source, columns=entry_rows.COLUMNS, format="binary"
     )
-
-
-async def _record_imports(
-    connection: Any, plan: Plan, run_id: int, imports: Sequence[Import]
-) -> None:
-    told = [i for i in imports if i.outcome is not Outcome.UNCHANGED or i.closed]
-    await connection.execute(
-        _IMPORT, plan.entity_id, run_id,
-        [i.key for i in told], [i.outcome.value for i in told], [i.reason for i in told],
-        [",".join(i.columns) for i in told],
-        [",".join(c.column for c in i.conflicts) for i in told],
-    )  # fmt: skip
-    closed = [(i.key, column) for i in imports for column in i.closed]
-    if closed:
-        keys, columns = [key for key, _ in closed], [column for _, column in closed]
-        await connection.execute(_CLOSE, plan.entity_id, keys, columns)
-    conflicts = [(i.key, conflict) for i in imports for conflict in i.conflicts]
-    if conflicts:
-        await _record_conflicts(connection, plan, run_id, conflicts)
-    events = [i for i in imports if i.event]
-    if events:
-        await connection.execute(
-            _OUTBOX, plan.entity_id, run_id,
-            [i.key for i in events], [i.event for i in events], [i.outcome.value for i in events],
-        )  # fmt: skip
-
-
-async def _record_conflicts(
-    connection: Any, plan: Plan, run_id: int, conflicts: Sequence[tuple[bytes, ColumnConflict]]
-) -> None:
-    await connection.execute(
-        _CONFLICT, plan.entity_id, run_id,
-        [key for key, _ in conflicts], [c.column for _, c in conflicts],
-        [c.kind for _, c in conflicts], [c.base for _, c in conflicts],
-        [c.source for _, c in conflicts], [c.target for _, c in conflicts],
-    )  # fmt: skip
-
-

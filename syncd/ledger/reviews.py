@@ -1,12 +1,14 @@
 """What people look at and decide: held deletes, conflicts, the history of a record, the status."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
 from syncd.flow.model import Plan
 from syncd.flow.ports import Decisions
+from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.errors import translate
 
@@ -20,7 +22,8 @@ SET missed_runs = h.missed_runs + CASE WHEN h.run_id = excluded.run_id THEN 0 EL
 """
 _LET_GO = "DELETE FROM syncd_held_delete WHERE entity_id = $1 AND run_id <> $2"
 _HELD = """
-SELECT key, reason, decision, to_char(min(since) OVER (), 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+SELECT key, reason, decision,
+       to_char(min(since) OVER () AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
 FROM syncd_held_delete WHERE entity_id = $1 ORDER BY key
 """
 _DECIDE_HELD = """
@@ -29,7 +32,7 @@ UPDATE syncd_held_delete SET decision = $2, decided_at = now() WHERE entity_id =
 _REMEMBERED = "SELECT count(*) FROM syncd_fingerprint WHERE entity_id = $1 AND present"
 _CONFLICTS = """
 SELECT conflict_id, entity_id, key, column_name, kind, status, run_id, source_hash, target_hash,
-       to_char(opened_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS opened_at
+       to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS opened_at
 FROM syncd_conflict
 WHERE entity_id = ANY($1::integer[]) AND ($2 = 'all' OR status = $2)
       AND ($3::bigint IS NULL OR conflict_id = $3)
@@ -38,6 +41,10 @@ ORDER BY conflict_id LIMIT $4
 _RESOLVE = """
 UPDATE syncd_conflict SET status = $2, ended_at = now()
 WHERE conflict_id = $1 AND status = 'open'
+"""
+_RESOLVED_BY_RUN = """
+UPDATE syncd_conflict SET status = 'resolved_source', ended_at = now()
+WHERE conflict_id = $1 AND status IN ('open', 'closed')
 """
 # The target's value is accepted: nothing of ours stands there any more, so the column is theirs
 # until the source's value changes again or both agree.
@@ -53,13 +60,15 @@ SELECT EXISTS (SELECT 1 FROM syncd_conflict WHERE entity_id = $1 AND key = $2
                AND status = 'open' AND conflict_id <> $3)
 """
 _HISTORY = """
-SELECT to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at, run_id, outcome, reason, columns, conflicts
+SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at, run_id, outcome,
+       reason, columns, conflicts
 FROM syncd_import_record WHERE entity_id = $1 AND key = $2 ORDER BY import_id DESC LIMIT $3
 """
 _ENTRY = "SELECT run_id, first_run_id FROM syncd_fingerprint WHERE entity_id = $1 AND key = $2"
 _STATUS = """
 SELECT e.entity_id, e.name, e.last_status, e.drift,
-       coalesce(to_char(e.last_success, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), '') AS last_success,
+       coalesce(to_char(e.last_success AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                '') AS last_success,
        (SELECT count(*) FROM syncd_fingerprint f
         WHERE f.entity_id = e.entity_id AND f.state = 'live') AS records,
        (SELECT count(*) FROM syncd_conflict c
@@ -105,13 +114,14 @@ class ConflictRow(Struct, frozen=True):
 class Reviews:
     """Looks and decisions of one pipeline."""
 
-    def __init__(self, connections: Connections, pipeline: str) -> None:
+    def __init__(self, connections: Connections, pipeline: str, schema: str) -> None:
         self._connections = connections
         self._pipeline = pipeline
+        self._sql = partial(in_schema, schema)
 
     async def decisions(self, plan: Plan) -> Decisions:
         """What operators decided about the entity's held deletes."""
-        rows = await self._fetch(_DECISIONS, plan.entity_id)
+        rows = await self._fetch(self._sql(_DECISIONS), plan.entity_id)
         return Decisions(
             approved=frozenset(r["key"] for r in rows if r["decision"] == "approved"),
             rejected=frozenset(r["key"] for r in rows if r["decision"] == "rejected"),
@@ -122,30 +132,32 @@ class Reviews:
         """Hold exactly ``keys`` from now on."""
         with translate("holding deletes"):
             async with self._connections.acquire() as connection, connection.transaction():
-                await connection.execute(_HOLD, plan.entity_id, run_id, list(keys), reason)
-                await connection.execute(_LET_GO, plan.entity_id, run_id)
+                await connection.execute(
+                    self._sql(_HOLD), plan.entity_id, run_id, list(keys), reason
+                )
+                await connection.execute(self._sql(_LET_GO), plan.entity_id, run_id)
 
     async def held(self, entity_id: int) -> list[Mapping[str, Any]]:
         """Held deletes with reason, decision and the time of the first."""
-        return [dict(row) for row in await self._fetch(_HELD, entity_id)]
+        return [dict(row) for row in await self._fetch(self._sql(_HELD), entity_id)]
 
     async def decide_held(self, entity_id: int, decision: str) -> int:
         """Approve or reject all that the entity holds now; how many."""
         with translate("deciding about deletes"):
             async with self._connections.acquire() as connection:
-                done = await connection.execute(_DECIDE_HELD, entity_id, decision)
+                done = await connection.execute(self._sql(_DECIDE_HELD), entity_id, decision)
         return int(done.rsplit(" ", 1)[-1])
 
     async def remembered(self, entity_id: int) -> int:
         """Records that the source had when last looked at."""
-        rows = await self._fetch(_REMEMBERED, entity_id)
+        rows = await self._fetch(self._sql(_REMEMBERED), entity_id)
         return int(rows[0][0])
 
     async def conflicts(
         self, entity_ids: Sequence[int], status: str, *, conflict_id: int | None, most: int
     ) -> list[ConflictRow]:
         """Conflicts, oldest first, at most ``most``."""
-        rows = await self._fetch(_CONFLICTS, list(entity_ids), status, conflict_id, most)
+        rows = await self._fetch(self._sql(_CONFLICTS), list(entity_ids), status, conflict_id, most)
         return [
             ConflictRow(
                 r["conflict_id"], r["entity_id"], r["key"], r["column_name"], r["kind"],
@@ -163,16 +175,20 @@ class Reviews:
         with translate("resolving a conflict"):
             async with self._connections.acquire() as connection, connection.transaction():
                 done = await connection.execute(
-                    _RESOLVE, conflict.conflict_id, "resolved_target"
+                    self._sql(_RESOLVE), conflict.conflict_id, "resolved_target"
                 )
                 if done != "UPDATE 1":
                     return False
                 others = await connection.fetchval(
-                    _OTHERS_OPEN, conflict.entity_id, conflict.key, conflict.conflict_id
+                    self._sql(_OTHERS_OPEN), conflict.entity_id, conflict.key, conflict.conflict_id
                 )
                 if column_at is not None:
                     await connection.execute(
-                        _DISOWN, conflict.entity_id, conflict.key, 1 + 8 * column_at, others
+                        self._sql(_DISOWN),
+                        conflict.entity_id,
+                        conflict.key,
+                        1 + 8 * column_at,
+                        others,
                     )
         return True
 
@@ -180,34 +196,30 @@ class Reviews:
         """Note that the source's value was written by an operator's decision."""
         with translate("resolving a conflict"):
             async with self._connections.acquire() as connection:
-                await connection.execute(
-                    "UPDATE syncd_conflict SET status = 'resolved_source', ended_at = now() "
-                    "WHERE conflict_id = $1 AND status IN ('open', 'closed')",
-                    conflict_id,
-                )
+                await connection.execute(self._sql(_RESOLVED_BY_RUN), conflict_id)
 
     async def history(self, entity_id: int, key: bytes, most: int) -> list[Mapping[str, Any]]:
         """What happened to a record, newest first."""
-        return [dict(row) for row in await self._fetch(_HISTORY, entity_id, key, most)]
+        return [dict(row) for row in await self._fetch(self._sql(_HISTORY), entity_id, key, most)]
 
     async def runs_of(self, entity_id: int, key: bytes) -> tuple[int, int]:
         """The runs that gave the last outcome and that first recorded it; zeros when unknown."""
-        rows = await self._fetch(_ENTRY, entity_id, key)
+        rows = await self._fetch(self._sql(_ENTRY), entity_id, key)
         return (rows[0]["run_id"], rows[0]["first_run_id"]) if rows else (0, 0)
 
     async def status(self) -> tuple[list[Mapping[str, Any]], Mapping[int, Mapping[str, int]]]:
         """Entities with their numbers, and what is parked in each."""
         entities: list[Mapping[str, Any]] = [
-            dict(row) for row in await self._fetch(_STATUS, self._pipeline)
+            dict(row) for row in await self._fetch(self._sql(_STATUS), self._pipeline)
         ]
         parked: dict[int, dict[str, int]] = {}
-        for row in await self._fetch(_PARKED, [e["entity_id"] for e in entities]):
+        for row in await self._fetch(self._sql(_PARKED), [e["entity_id"] for e in entities]):
             parked.setdefault(row["entity_id"], {})[row["outcome"]] = row["entries"]
         return entities, parked
 
     async def last_run(self) -> tuple[int, str]:
         """Id and status of the newest run; (0, '') before the first."""
-        rows = await self._fetch(_LAST_RUN, self._pipeline)
+        rows = await self._fetch(self._sql(_LAST_RUN), self._pipeline)
         return (rows[0]["run_id"], rows[0]["status"]) if rows else (0, "")
 
     async def resync(self, entity_id: int, keys: Sequence[bytes] | None) -> int:
@@ -215,10 +227,10 @@ class Reviews:
         with translate("marking records"):
             async with self._connections.acquire() as connection, connection.transaction():
                 if keys is None:
-                    done = await connection.execute(_RESYNC_ALL, entity_id)
+                    done = await connection.execute(self._sql(_RESYNC_ALL), entity_id)
                 else:
-                    done = await connection.execute(_RESYNC_KEYS, entity_id, list(keys))
-                await connection.execute(_FORGET_IDENTITY, entity_id)
+                    done = await connection.execute(self._sql(_RESYNC_KEYS), entity_id, list(keys))
+                await connection.execute(self._sql(_FORGET_IDENTITY), entity_id)
         return int(done.rsplit(" ", 1)[-1])
 
     async def _fetch(self, statement: str, *values: object) -> list[Any]:

@@ -1,7 +1,8 @@
 """Runs, the lease and what is pinned per entity: the part of the ledger that frames the work."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -10,6 +11,7 @@ from syncd.errors import ConfigError, FencedError
 from syncd.flow.model import Counts, Issue, Plan
 from syncd.flow.ports import Lease, Unit
 from syncd.ledger.postgres import to_unit
+from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.errors import translate
 
@@ -108,20 +110,33 @@ _SET = """
 INSERT INTO syncd_setting (name, value) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING value
 """
-_PRUNE: Final = (
-    "DELETE FROM syncd_run WHERE pipeline = $1 AND status <> 'running' "
-    "AND finished_at < now() - make_interval(days => $2)",
-    "DELETE FROM syncd_import_record WHERE at < now() - make_interval(days => $2) AND entity_id = "
-    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
-    "DELETE FROM syncd_conflict WHERE status <> 'open' "
-    "AND ended_at < now() - make_interval(days => $2) AND entity_id = "
-    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
-    "DELETE FROM syncd_fingerprint WHERE state = 'src_deleted' "
-    "AND changed_at < now() - make_interval(days => $2) AND entity_id = "
-    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
-    "DELETE FROM syncd_outbox WHERE sent_at < now() - make_interval(days => $2) AND entity_id = "
-    "ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)",
-)
+_PRUNE_RUNS = """
+DELETE FROM syncd_run
+WHERE pipeline = $1 AND status <> 'running' AND finished_at < now() - make_interval(days => $2)
+"""
+_PRUNE_IMPORTS = """
+DELETE FROM syncd_import_record WHERE at < now() - make_interval(days => $2)
+AND entity_id = ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)
+"""
+_PRUNE_CONFLICTS = """
+DELETE FROM syncd_conflict WHERE status <> 'open' AND ended_at < now() - make_interval(days => $2)
+AND entity_id = ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)
+"""
+_PRUNE_TOMBSTONES = """
+DELETE FROM syncd_fingerprint
+WHERE state = 'src_deleted' AND changed_at < now() - make_interval(days => $2)
+AND entity_id = ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)
+"""
+_PRUNE_OUTBOX = """
+DELETE FROM syncd_outbox WHERE sent_at < now() - make_interval(days => $2)
+AND entity_id = ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)
+"""
+# Tombstones are found by reading all entries, so once a day is enough.
+_PRUNED_TODAY = """
+INSERT INTO syncd_setting (name, value) VALUES ('pruned/' || $1, now()::date::text::bytea)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+WHERE syncd_setting.value <> excluded.value RETURNING true
+"""
 
 
 class Pinned(Struct, frozen=True):
@@ -166,18 +181,23 @@ class Closing(Struct, frozen=True):
 class Runs:
     """Runs of one pipeline."""
 
-    def __init__(self, connections: Connections, pipeline: str) -> None:
+    def __init__(self, connections: Connections, pipeline: str, schema: str) -> None:
         self._connections = connections
         self._pipeline = pipeline
+        self._sql = partial(in_schema, schema)
 
     async def acquire(self, holder: str, ttl_s: float) -> Lease | None:
         """Take the lease if it is free or has run out; None when somebody holds it."""
-        epoch = await self._value("taking the lease", _ACQUIRE, self._pipeline, holder, ttl_s)
+        epoch = await self._value(
+            "taking the lease", self._sql(_ACQUIRE), self._pipeline, holder, ttl_s
+        )
         return None if epoch is None else Lease(self._pipeline, holder, epoch)
 
     async def keep(self, lease: Lease, ttl_s: float) -> None:
         """Put off the lease's end; raises FencedError when it is not ours any more."""
-        done = await self._execute("keeping the lease", _KEEP, lease.pipeline, lease.epoch, ttl_s)
+        done = await self._execute(
+            "keeping the lease", self._sql(_KEEP), lease.pipeline, lease.epoch, ttl_s
+        )
         if done != "UPDATE 1":
             raise FencedError(
                 f"pipeline {lease.pipeline}: the lease of epoch {lease.epoch} was taken over",
@@ -186,11 +206,11 @@ class Runs:
 
     async def release(self, lease: Lease) -> None:
         """Let the lease go at once; without effect when it is not ours any more."""
-        await self._execute("releasing the lease", _RELEASE, lease.pipeline, lease.epoch)
+        await self._execute("releasing the lease", self._sql(_RELEASE), lease.pipeline, lease.epoch)
 
     async def holder(self) -> Mapping[str, Any] | None:
         """Who holds the lease (holder, epoch, held, left_s); None before the first run."""
-        rows = await self._fetch("looking at the lease", _LEASE, self._pipeline)
+        rows = await self._fetch("looking at the lease", self._sql(_LEASE), self._pipeline)
         return dict(rows[0]) if rows else None
 
     async def start(self, lease: Lease, selected: Sequence[str] | None) -> Started:
@@ -201,32 +221,43 @@ class Runs:
         """
         attempt, run_id = 1, None
         chosen = None if selected is None else sorted(selected)
-        for row in await self._fetch("looking for unfinished runs", _UNFINISHED, self._pipeline):
+        for row in await self._fetch(
+            "looking for unfinished runs", self._sql(_UNFINISHED), self._pipeline
+        ):
             if run_id is None and row["selected"] == chosen:
                 run_id = row["run_id"]
             else:
-                await self._execute("closing an unfinished run", _ABANDON, [row["run_id"]])
+                await self._execute(
+                    "closing an unfinished run", self._sql(_ABANDON), [row["run_id"]]
+                )
         if run_id is not None:
             attempt = await self._value(
-                "resuming a run", _RESUME, run_id, lease.epoch, lease.holder
+                "resuming a run", self._sql(_RESUME), run_id, lease.epoch, lease.holder
             )
         else:
             run_id = await self._value(
-                "starting a run", _START, self._pipeline, lease.epoch, lease.holder, chosen
+                "starting a run",
+                self._sql(_START),
+                self._pipeline,
+                lease.epoch,
+                lease.holder,
+                chosen,
             )
-        previous = await self._value("looking at runs", _PREVIOUS, self._pipeline, run_id)
-        started_at = await self._value("looking at runs", _STARTED, run_id)
+        previous = await self._value(
+            "looking at runs", self._sql(_PREVIOUS), self._pipeline, run_id
+        )
+        started_at = await self._value("looking at runs", self._sql(_STARTED), run_id)
         trimmed = None if previous is None else f"{previous.rstrip('0').rstrip('.')}+00".encode()
         return Started(run_id, attempt, started_at, trimmed)
 
     async def finish(self, run_id: int, status: str) -> None:
         """Close the run; it will not be resumed."""
-        await self._execute("finishing a run", _FINISH, run_id, status)
+        await self._execute("finishing a run", self._sql(_FINISH), run_id, status)
 
     async def earlier_units(self, started: Started, plan: Plan) -> list[Unit]:
         """Work units that earlier attempts of this run committed."""
         rows = await self._fetch(
-            "reading work units", _UNITS, started.run_id, plan.entity_id, started.attempt
+            "reading work units", self._sql(_UNITS), started.run_id, plan.entity_id, started.attempt
         )
         return [to_unit("", row["counts"], row["redone"]) for row in rows]
 
@@ -236,30 +267,30 @@ class Runs:
         with translate("closing an entity"):
             async with self._connections.acquire() as connection, connection.transaction():
                 await connection.execute(
-                    _DONE, run_id, entity_id, closing.status,
+                    self._sql(_DONE), run_id, entity_id, closing.status,
                     msgspec.json.encode(closing.counts).decode(), closing.seconds,
                     list(closing.notes), closing.findings_total,
                 )  # fmt: skip
                 if findings:
                     await connection.execute(
-                        _FINDINGS, run_id, entity_id,
+                        self._sql(_FINDINGS), run_id, entity_id,
                         [i.severity.value for i in findings], [i.code for i in findings],
                         [i.field for i in findings], [i.place for i in findings],
                     )  # fmt: skip
                 if closing.status == "completed":
                     await connection.execute(
-                        _ENTITY_DONE, entity_id, closing.status, closing.source_rows,
+                        self._sql(_ENTITY_DONE), entity_id, closing.status, closing.source_rows,
                         closing.position, closing.source_epoch, closing.identity,
                         closing.source_rows, closing.drift,
                     )  # fmt: skip
                 else:
                     await connection.execute(
-                        _ENTITY_FAILED, entity_id, closing.status, closing.drift
+                        self._sql(_ENTITY_FAILED), entity_id, closing.status, closing.drift
                     )
 
     async def pinned(self) -> dict[str, Pinned]:
         """What was pinned, by entity; raises ConfigError before ``init``."""
-        rows = await self._fetch("reading the ledger", _ENTITIES, self._pipeline)
+        rows = await self._fetch("reading the ledger", self._sql(_ENTITIES), self._pipeline)
         return {
             row["name"]: Pinned(
                 row["entity_id"],
@@ -278,38 +309,45 @@ class Runs:
     async def pin(self, entity: str, columns: Mapping[str, str]) -> int:
         """Agree on the entity's columns and types; its id."""
         encoded = msgspec.json.encode(columns).decode()
-        entity_id = await self._value("pinning a schema", _PIN, self._pipeline, entity, encoded)
+        entity_id = await self._value(
+            "pinning a schema", self._sql(_PIN), self._pipeline, entity, encoded
+        )
         assert isinstance(entity_id, int)
         return entity_id
 
     async def shape(self, entity_id: int, columns: Sequence[str]) -> int:
         """The id of a list of drafted columns; made when it is new."""
-        shape = await self._value("noting a shape", _SHAPE, entity_id, list(columns))
+        shape = await self._value("noting a shape", self._sql(_SHAPE), entity_id, list(columns))
         assert isinstance(shape, int)
         return shape
 
     async def rewind(self, entity_id: int) -> None:
         """Begin a new source epoch: positions start again from anywhere."""
-        await self._execute("accepting a rewind", _REWIND, entity_id)
+        await self._execute("accepting a rewind", self._sql(_REWIND), entity_id)
 
     async def setting(self, name: str, default: bytes | None = None) -> bytes | None:
         """A setting of the ledger; stored as ``default`` when it was not there."""
-        value = await self._value("reading a setting", _SETTING, name)
+        value = await self._value("reading a setting", self._sql(_SETTING), name)
         if value is None and default is not None:
-            value = await self._value("storing a setting", _SET, name, default)
+            value = await self._value("storing a setting", self._sql(_SET), name, default)
         assert value is None or isinstance(value, bytes)
         return value
 
     async def prune(
         self, *, runs_days: int, imports_days: int, tombstones_days: int, outbox_days: int
     ) -> None:
-        """Remove what is past its retention."""
-        bounds = (runs_days, imports_days, tombstones_days, outbox_days)
-        with translate("pruning the ledger"):
-            async with self._connections.acquire() as connection:
-                for at, statement in enumerate(_PRUNE):
-                    days = bounds[(0, 1, 1, 2, 3)[at]]
-                    await connection.execute(statement, self._pipeline, days)
+        """Remove what is past its retention, at most once a day."""
+        due = (
+            (self._sql(_PRUNE_RUNS), runs_days),
+            (self._sql(_PRUNE_IMPORTS), imports_days),
+            (self._sql(_PRUNE_CONFLICTS), imports_days),
+            (self._sql(_PRUNE_TOMBSTONES), tombstones_days),
+            (self._sql(_PRUNE_OUTBOX), outbox_days),
+        )
+        if not await self._value("pruning the ledger", self._sql(_PRUNED_TODAY), self._pipeline):
+            return
+        for statement, days in due:
+            await self._execute("pruning the ledger", statement, self._pipeline, days)
 
     async def _fetch(self, doing: str, statement: str, *values: object) -> list[Any]:
         with translate(doing):

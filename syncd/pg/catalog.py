@@ -25,17 +25,10 @@ SELECT b.attname AS name, format_type(b.type, b.mod) AS native, NOT b.attnotnull
 FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd'
 ORDER BY b.attnum
 """
+# The server describes a result by base types already, without their lengths.
 _TYPES = """
-WITH RECURSIVE base AS (
-    SELECT given.at, given.oid AS type, -1 AS mod
-    FROM unnest($1::oid[]) WITH ORDINALITY AS given (oid, at)
-    UNION ALL
-    SELECT b.at, t.typbasetype, t.typtypmod
-    FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype = 'd'
-)
-SELECT format_type(b.type, b.mod) AS native
-FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd'
-ORDER BY b.at
+SELECT format_type(given.oid, NULL) AS native
+FROM unnest($1::oid[]) WITH ORDINALITY AS given (oid, at) ORDER BY given.at
 """
 
 

@@ -5,16 +5,16 @@ proxy deals sessions out per transaction (case 18). A connection whose holder wa
 closed, because its statement may still be running (case 23).
 """
 
+import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
-from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import asyncpg
 
-from syncd.errors import TransientError
+from syncd.errors import ConfigError, TransientError
 from syncd.pg.dialect import SESSION_SETTINGS
 from syncd.pg.errors import translate
 
@@ -37,6 +37,7 @@ _CLOSE_S_MAX: Final = 5.0
 _ACQUIRE_S_MAX: Final = 60.0  # longer than any lock that a writer waits for
 _IDLE_S_MAX: Final = 60.0  # firewalls forget; the next run opens anew rather than wait for them
 _STATEMENTS_CACHED: Final = 100  # asyncpg's own default
+_SEARCH_PATH_IN_DSN: Final = re.compile(r"[?&]search_path=").search
 # These say nothing once a transaction runs, or stay as the proxy's user has them.
 _NOT_LOCAL: Final = frozenset({"default_transaction_read_only", "search_path"})
 
@@ -66,13 +67,12 @@ async def open_connection(
     prepared_statements: bool,
     lock_timeout_s: float = 0.0,
     application_name: str = "syncd",
-    search_path: str = "",
+    search_path: str | None = "",
 ) -> Connection:
-    """A new connection with ``SESSION_SETTINGS``; a ``search_path`` in the DSN wins over ours.
+    """A new connection with ``SESSION_SETTINGS``.
 
-    ``search_path`` (quoted names) takes the place of the pinned one.
-
-    A ``lock_timeout_s`` of 0 waits as long as the statement may run. With ``prepared_statements``
+    A ``search_path`` (quoted names) takes the place of ours, as does one in the DSN. A
+    ``lock_timeout_s`` of 0 waits as long as the statement may run. With ``prepared_statements``
     false every transaction must begin with ``begin_settings``.
     Raises TransientError when the server cannot be reached in time, ConfigError when it refuses
     the login or the DSN cannot be read.
@@ -85,13 +85,15 @@ async def open_connection(
         # A survey waits inside its transaction for as long as the target needs.
         "idle_in_transaction_session_timeout": "0",
     }
-    if search_path:
+    if search_path is None:
+        del settings["search_path"]
+    elif search_path:
         settings["search_path"] = search_path
-    elif "search_path" in parse_qs(urlsplit(dsn.value).query):
+    elif _SEARCH_PATH_IN_DSN(dsn.value):
         del settings["search_path"]
     # A pooling proxy refuses settings that it does not track when a session starts.
     at_start = settings if prepared_statements else {}
-    with translate("connecting to PostgreSQL"):
+    with translate("connecting to PostgreSQL"), _readable_dsn():
         session = await asyncpg.connect(
             dsn.value,
             timeout=connect_timeout_s,
@@ -103,6 +105,19 @@ async def open_connection(
     session.begin_sql = "" if prepared_statements else _set_local(settings, read_only=read_only)
     _notice_silence(session)
     return session
+
+
+@contextmanager
+def _readable_dsn() -> Iterator[None]:
+    """What parsers of URLs and ports complain about is the DSN; their texts may hold a password."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, OSError):  # a certificate that is not trusted is both
+            raise
+        raise ConfigError(
+            "the DSN of PostgreSQL cannot be read", hint="expected postgresql://user@host/name"
+        ) from None
 
 
 async def begin_settings(connection: Connection) -> None:
@@ -217,7 +232,10 @@ class Connections:
             elif not connection.is_closed():
                 break
         else:
-            connection = await self._open_one()
+            # Shielded, and bounded by its own timeout: the driver leaves an unread error behind
+            # when it is cancelled between TCP and TLS.
+            with anyio.CancelScope(shield=True):
+                connection = await self._open_one()
         self._lent.add(connection)
         return connection
 

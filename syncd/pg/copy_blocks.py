@@ -42,6 +42,8 @@ class BlockCutter:
         return self._cut(data.removesuffix(_TRAILER)) if len(data) > len(_TRAILER) else None
 
     def _cut(self, data: bytes) -> Block | None:
+        if len(data) < _HEAD:
+            return None
         if self._width is None:
             self._width = _size(data, 0)
         if self._width:

@@ -13,6 +13,14 @@ from syncd.pg.errors import translate
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 _COMMIT_S: Final = 30.0  # a commit is waited for even when cancelled, but not for ever
+# What may arrive in place of the answer; a server that is told to stop may have flushed the
+# commit before it ends the session.
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    OSError,
+)
 _READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -64,7 +72,7 @@ async def _commit(inner: Any) -> None:
     try:
         with anyio.fail_after(_COMMIT_S, shield=True):
             await inner.commit()
-    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError) as error:
+    except _LOST as error:
         raise TransientError(
             "the connection to the target was lost while a transaction was committing",
             hint="syncd looks in the ledger whether it stood before it repeats anything",

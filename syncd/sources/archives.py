@@ -88,9 +88,7 @@ def zip_members(file: io.FileIO, name: str, max_ratio: int) -> Iterator[Member]:
                 yield member, None
 
 
-def _unzipped(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_ratio: int
-) -> Chunks:
+def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_ratio: int) -> Chunks:
     # Other methods cannot be unfolded a bounded piece at a time.
     if info.flag_bits & _ENCRYPTED or info.compress_type not in (
         zipfile.ZIP_STORED,
@@ -184,14 +182,15 @@ class _BoundedFile:
 
     def read(self, size: int = -1) -> bytes:
         """As of the file. Raises SourceError for more than the limit."""
-        if not 0 <= size <= _DIRECTORY_BYTES_MAX:
-            raise SourceError(
-                f"{self._name}: the directory of the archive is larger than "
-                f"{_DIRECTORY_BYTES_MAX} bytes",
-                hint="put the files of one dump, and only those, into the archive",
-            )
-        parts, wanted = [], size
-        while wanted > 0 and (part := self._file.read(wanted)):
+        wanted = size if size >= 0 else _DIRECTORY_BYTES_MAX + 1
+        parts = []
+        while wanted > 0 and (part := self._file.read(min(wanted, _DIRECTORY_BYTES_MAX + 1))):
             parts.append(part)
             wanted -= len(part)
+            if sum(map(len, parts)) > _DIRECTORY_BYTES_MAX:
+                raise SourceError(
+                    f"{self._name}: the directory of the archive is larger than "
+                    f"{_DIRECTORY_BYTES_MAX} bytes",
+                    hint="put the files of one dump, and only those, into the archive",
+                )
         return b"".join(parts)

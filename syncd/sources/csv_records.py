@@ -10,10 +10,8 @@ nobody can say where the next one begins, rows may have been swallowed, and abse
 that is a SourceError.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, repeat
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Final
 
 from syncd.config import FilesSource
 from syncd.errors import ConfigError, SourceError
@@ -23,20 +21,19 @@ from syncd.sources.csv_syntax import Grammar, dialect_of
 from syncd.sources.decompression import is_utf8
 from syncd.sources.dump_files import DumpFile
 from syncd.sources.records import (
-    LINE_MAX,
     READ_BYTES,
     Flaw,
+    Gathering,
+    LineRecords,
     Pick,
     Stretch,
-    inseparable,
-    lines_from,
+    text_of,
     too_long,
+    without_return,
 )
 
-RECORD_BYTES_MAX: Final = 2**30 - 2  # What the index can note, less one that means "longer".
 
-
-class CsvRecords:
+class CsvRecords(LineRecords):
     """The records of one CSV file; see ``syncd.sources.records.Records``.
 
     Raises SourceError when there is no header, or one that names a column twice or not at all;
@@ -46,24 +43,21 @@ class CsvRecords:
     dialect = Dialect.TEXT
 
     def __init__(self, file: DumpFile, config: FilesSource, names: Sequence[str]) -> None:
-        self._file = file
+        super().__init__(file, config.max_record_bytes)
         self._grammar = Grammar(dialect_of(config))
-        self._max_bytes = min(config.max_record_bytes, RECORD_BYTES_MAX)
-        if file.size <= file.start:
-            raise SourceError(
-                f"{file.name}: is empty, which proves nothing", hint="have the dump made again"
-            )
-        self.is_ended = file.read_at(file.size - 1, 1) == b"\n"
-        self._begin, self._first_line = file.start, 1
-        self.names = tuple(names)
+        self.names: tuple[str, ...] = ()
         if config.header:
             self._read_header()
-        elif not names:
+        elif names:
+            self.names = tuple(names)
+        else:
             raise ConfigError(
                 f"{file.name}: source.header is false and the columns of the file are not named",
                 hint="list every column under the entity's 'columns', in the order of the file",
             )
         self._lines = self._grammar.lines(len(self.names))
+        shape = self._grammar.dialect.delimiter + b"\n"
+        self._filling = bytes(byte for byte in range(256) if byte not in shape)
 
     def picker(self, names: Sequence[str]) -> Pick:
         """The values of ``names`` as UTF-8, from a sound record."""
@@ -100,7 +94,7 @@ class CsvRecords:
     def examine(self, record: bytes) -> Flaw | None:
         """The flaw of one record by its bytes alone; see ``Records``."""
         if len(record) > self._max_bytes:
-            return self._too_long(record)
+            return too_long(self._leading_of(record))
         found = Gathering(0, 0)
         self._look(record + b"\n", 0, found, is_last=True)
         return self._checked(found, record).flaws.get(0)
@@ -154,13 +148,16 @@ class CsvRecords:
         """Put the whole records of ``data`` into ``found``; how many bytes they take."""
         if self._grammar.is_plain(data) and (used := self._cut_plain(data, found)):
             return used
-        used, next_used = 0, -1
-        while used not in (next_used, len(data)):
+        used = 0
+        while used < len(data):
             match = self._lines.match(data, used)
             if match and match.group():
                 found.add_lines(match.group(), used, found.line_at(data, used))
                 used = match.end()
-            next_used, used = used, self._look(data, used, found, is_last=is_last)
+            elif (looked := self._look(data, used, found, is_last=is_last)) > used:
+                used = looked
+            else:
+                break
         return used
 
     def _cut_plain(self, data: bytes, found: Gathering) -> int:
@@ -168,13 +165,13 @@ class CsvRecords:
         text = data[: data.rfind(b"\n") + 1]
         if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
             return 0
+        # Nothing but delimiters and line ends is left, and they must be as in a sound file.
+        shape = text.translate(None, self._filling)
+        line = self._grammar.dialect.delimiter * (len(self.names) - 1) + b"\n"
+        if not text or shape != line * (len(shape) // len(line)):
+            return 0
         found.add_lines(text, 0, found.line)
-        delimiters = len(self.names) - 1
-        counts = map(bytes.count, found.records, repeat(self._grammar.dialect.delimiter))
-        if all(map(delimiters.__eq__, counts)):
-            return len(text)
-        found.clear()
-        return 0
+        return len(text)
 
     def _look(self, data: bytes, start: int, found: Gathering, *, is_last: bool) -> int:
         """Put the one record at ``start`` into ``found``; where it ends.
@@ -193,21 +190,23 @@ class CsvRecords:
         line_end = data.find(b"\n", broken) + 1
         if not is_last and (not line_end or self._may_go_on(data, broken)):
             return start
-        place = f"{self._file.name}:{found.line_at(data, start)}"
+        line = found.line_at(data, start)
         if self._grammar.open_quote.match(data, broken):
-            raise inseparable(
-                place,
-                "unterminated quote",
+            raise self._inseparable(
+                line,
+                "unterminated_quote",
+                "a quote is never closed",
                 "the dump may be cut off; have it made again, or check source.quote",
             )
         if b"\n" in data[start:broken] or not self._grammar.patched.match(data, broken):
-            raise inseparable(
-                place,
-                "stray quote in a record that spans lines",
+            raise self._inseparable(
+                line,
+                "stray_quote",
+                "a quote stands where none may, in a record that spans lines",
                 "have quotes inside fields doubled, or check source.quote and source.escape",
             )
         flaw = self._broken(data[start:broken], data[broken:line_end])
-        found.add(_without_end(data[start:line_end]), start, found.line_at(data, start), flaw)
+        found.add(_without_end(data[start:line_end]), start, line, flaw)
         return line_end
 
     def _may_go_on(self, data: bytes, broken: int) -> bool:
@@ -232,8 +231,9 @@ class CsvRecords:
         code = "stray_quote" if quote and quote in rest else "stray_return"
         return Flaw(Severity.ERROR, code, self._leading(before))
 
-    def _too_long(self, record: bytes) -> Flaw:
-        return too_long(self._leading(record[: self._end_of_fields(record, 0)]))
+    def _leading_of(self, record: bytes) -> Mapping[str, bytes]:
+        """The values that a record surely begins with."""
+        return self._leading(record[: self._end_of_fields(record, 0)])
 
     def _leading(self, fields: bytes) -> Mapping[str, bytes]:
         """The values of well-formed fields that each end with a delimiter."""
@@ -250,18 +250,15 @@ class CsvRecords:
 
     def _checked(self, found: Gathering, data: bytes) -> Stretch:
         """What was found in ``data``, with the flaws that only show in a second look."""
-        if max(found.sizes) > self._max_bytes:
-            for at, record in enumerate(found.records):
-                if len(record) > self._max_bytes:
-                    if b"\n" in record:
-                        raise self._too_long_to_span(found.lines[at])
-                    found.flaws[at] = self._too_long(record)
-                    found.sizes[at] = self._max_bytes + 1
+        stretch = found.stretch(self._max_bytes, self._leading_of)
+        for at, flaw in found.flaws.items():
+            if flaw.code == "record_too_long" and b"\n" in found.records[at]:
+                raise self._too_long_to_span(found.lines[at])
         if not data.isascii() and text_of(data, self._file.encoding) is None:
             for at, record in enumerate(found.records):
                 if not found.is_excluded(at) and text_of(record, self._file.encoding) is None:
                     found.flaws[at] = self._undecodable(record)
-        return found.stretch()
+        return stretch
 
     def _undecodable(self, record: bytes) -> Flaw:
         named = self._named(values := self._grammar.split(record))
@@ -281,13 +278,13 @@ class CsvRecords:
             at += len(piece)
         if quotes % 2:
             raise self._too_long_to_span(found.line)
-        found.add(b"", 0, found.line, self._too_long(head))
-        found.sizes[0] = self._max_bytes + 1
+        found.add(b"", 0, found.line, too_long(self._leading_of(head)), self._max_bytes + 1)
         return at
 
     def _too_long_to_span(self, line: int) -> SourceError:
-        return inseparable(
-            f"{self._file.name}:{line}",
+        return self._inseparable(
+            line,
+            "record_too_long",
             f"a record spans lines and is longer than {self._max_bytes} bytes",
             "a quote may not be closed; if that is not so, raise source.max_record_bytes",
         )
@@ -295,5 +292,3 @@ class CsvRecords:
 
 def _without_end(record: bytes) -> bytes:
     return without_return(record.removesuffix(b"\n"))
-
-

@@ -109,9 +109,9 @@ def transcoded(chunks: Chunks, encoding: str, name: str) -> Chunks:
 def is_utf8(encoding: str) -> bool:
     """Whether that is a name of UTF-8 (or of ASCII, which it contains). Raises ConfigError."""
     try:
+        b"".decode(encoding)  # Of what Python knows by a name, not all is an encoding of text.
         codec = codecs.lookup(encoding)
-        codec.incrementaldecoder("strict")  # None for what is no text
-    except (LookupError, TypeError) as error:
+    except (LookupError, ValueError) as error:
         raise ConfigError(
             f"source.encoding: {encoding!r} is not an encoding of text that is known here",
             hint="use a name such as utf-8, cp1252, latin-1 or utf-16",

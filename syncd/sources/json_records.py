@@ -9,7 +9,9 @@ A member that occurs twice in an object counts with its last value.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -23,12 +25,12 @@ from syncd.sources.dump_files import DumpFile
 from syncd.sources.records import (
     READ_BYTES,
     BadRecord,
+    DumpRecords,
     Flaw,
     Gathering,
     LineRecords,
     Pick,
     Stretch,
-    inseparable,
     too_long,
 )
 
@@ -37,25 +39,147 @@ _DEPTH_MAX: Final = 64  # As of every document that syncd takes in.
 _REPLACED: Final = "\ufffd"
 
 
-class _Members:
-    """What the records of both layouts have in common."""
+class NdjsonRecords(LineRecords):
+    """The records of a file with one object a line; see ``syncd.sources.records.Records``.
+
+    ``names`` are the members of the first thousand records, in the order in which they appear.
+    """
 
     dialect = Dialect.PYTHON
 
-    def __init__(self, file: DumpFile) -> None:
+    def __init__(self, file: DumpFile, config: FilesSource) -> None:
+        super().__init__(file, config.max_record_bytes)
+        self._objects = _Objects(file.encoding)
+        self.picker = self._objects.picker
+        self.names = self._objects.names(self.stretches())
+
+    def examine(self, record: bytes) -> Flaw | None:
+        """The flaw of one record by its bytes alone."""
+        return too_long({}) if len(record) > self._max_bytes else self._objects.flaw(record)
+
+    def _cut(self, data: bytes, found: Gathering, *, is_last: bool) -> int:  # noqa: ARG002
+        text = data[: data.rfind(b"\n") + 1]
+        found.add_lines(text, 0, found.line)
+        return len(text)
+
+    def _checked(self, found: Gathering, data: bytes) -> Stretch:  # noqa: ARG002
+        return found.stretch(self._max_bytes, lambda _: {})
+
+    def _skip_long(self, head: bytes, found: Gathering) -> int:
+        at, line_end = found.at + len(head), 0
+        while not line_end and at < self._file.size:
+            piece = self._file.read_at(at, READ_BYTES)
+            line_end = piece.find(b"\n") + 1
+            at += line_end or len(piece)
+        found.add(b"", 0, found.line, too_long({}), self._max_bytes + 1)
+        return at
+
+
+class JsonArrayRecords(DumpRecords):
+    """The records of a file that is one array of objects; else as NdjsonRecords.
+
+    Raises SourceError for a file that is anything else, or whose array is not closed.
+    """
+
+    dialect = Dialect.PYTHON
+
+    def __init__(self, file: DumpFile, config: FilesSource) -> None:
+        super().__init__(file, config.max_record_bytes)
+        self.is_ended = True  # The array is closed, or the read fails.
+        self._objects = _Objects(file.encoding)
+        self.picker = self._objects.picker
+        head = file.read_at(file.start, READ_BYTES)
+        text = head.lstrip()
+        self._begin = file.start + len(head) - len(text) + 1
+        self._first_line = 1 + head.count(b"\n", 0, len(head) - len(text))
+        if not text.startswith(b"["):
+            raise SourceError(
+                f"{file.name}:{self._first_line}: expected an array of objects",
+                hint="one object a line is source.format: ndjson",
+            )
+        self.names = self._objects.names(self.stretches())
+
+    def stretches(self) -> Iterator[Stretch]:
+        """All records in stored order; see ``Records``."""
+        at, line, rest = self._begin, self._first_line, b""
+        is_closed = False
+        while not is_closed:
+            data = rest + self._file.read_at(at + len(rest), max(READ_BYTES, len(rest)))
+            found = Gathering(at, line)
+            used, is_closed = self._cut(data, found, is_first=at == self._begin)
+            is_last = at + len(data) >= self._file.size
+            if found.records:
+                yield found.stretch(self._max_bytes, lambda _: {})
+            at, line, rest = at + used, line + data.count(b"\n", 0, used), data[used:]
+            if is_closed:
+                self._expect_nothing(at, line)
+            elif is_last or len(rest) > self._max_bytes + READ_BYTES:
+                raise self._inseparable(
+                    line,
+                    "json_syntax",
+                    f"expected an object of at most {self._max_bytes} bytes and "
+                    f"{_DEPTH_MAX} levels, then a comma or the end of the array",
+                    "the dump may be cut off; have it made again",
+                )
+
+    def examine(self, record: bytes) -> Flaw | None:
+        """The flaw of one record by its bytes alone."""
+        return too_long({}) if len(record) > self._max_bytes else self._objects.flaw(record)
+
+    def _cut(self, data: bytes, found: Gathering, *, is_first: bool) -> tuple[int, bool]:
+        """Put the whole objects of ``data`` into ``found``; bytes used, whether that was all."""
+        if is_first and (empty := _NO_ITEM.match(data)):
+            return empty.end(), True
+        used = 0
+        while match := _ITEM.match(data, used):
+            start = match.start(1)
+            found.add(match[1], start, found.line_at(data, start), None)
+            used = match.end()
+            if match[2] == b"]":
+                return used, True
+        return used, False
+
+    def _expect_nothing(self, at: int, line: int) -> None:
+        while piece := self._file.read_at(at, READ_BYTES):
+            if piece.strip():
+                raise self._inseparable(
+                    line,
+                    "json_syntax",
+                    "the array is closed, but the file goes on",
+                    "one array of objects is expected in a file",
+                )
+            at += len(piece)
+
+
+class _Objects:
+    """What both layouts do with the bytes of one object."""
+
+    def __init__(self, encoding: str) -> None:
         self._decode = msgspec.json.Decoder(float_hook=Decimal).decode
-        self._encoding = "" if is_utf8(file.encoding) else file.encoding
+        self._encoding = "" if is_utf8(encoding) else encoding
+
+    def names(self, stretches: Iterator[Stretch]) -> tuple[str, ...]:
+        """The members of the first records that can be read."""
+        names: dict[str, None] = {}
+        records = (record for stretch in stretches for record in stretch.records)
+        for record in islice(records, SAMPLE_RECORDS):
+            with suppress(ValueError, RecursionError):
+                names |= dict.fromkeys(self._members(record))
+        return tuple(names)
 
     def picker(self, names: Sequence[str]) -> Pick:
         """The members ``names``, MISSING where a record has none."""
 
         def pick(record: bytes) -> Sequence[object]:
-            members = self._members(record)
+            try:
+                members = self._members(record)
+            except (ValueError, RecursionError) as error:
+                raise BadRecord from error
             return [members.get(name, MISSING) for name in names]
 
         return pick
 
-    def find_flaw(self, record: bytes) -> Flaw | None:
+    def flaw(self, record: bytes) -> Flaw | None:
         """The flaw of a record that is not too long."""
         try:
             self._members(record)
@@ -70,15 +194,17 @@ class _Members:
     def _members(self, record: bytes) -> dict[str, object]:
         """Raises ValueError or RecursionError for what is no JSON, BadRecord for no object."""
         members = self._decode(record.decode(self._encoding) if self._encoding else record)
-        if type(members) is not dict:
+        if not isinstance(members, dict):
             raise BadRecord
         return members
 
     def _undamaged(self, record: bytes) -> dict[str, object]:
         """The members of a record that is not all text, as far as they are."""
         try:
-            members = self._members(record.decode(self._encoding or "utf-8", "replace").encode())
+            members = self._decode(record.decode(self._encoding or "utf-8", "replace"))
         except (ValueError, RecursionError):
+            return {}
+        if not isinstance(members, dict):
             return {}
         return {
             name: value
@@ -87,5 +213,19 @@ class _Members:
         }
 
 
-def sampled_names(stretches: Iterator[Stretch], pick: Pick) -> tuple[str, ...]:
-    ...
+def _nested(depth: int) -> bytes:
+    """An expression for an object whose values are nested at most that deep.
+
+    Possessive throughout, so that text which is no JSON costs no more than text that is. Brackets
+    need not be of a kind here: the parser looks at each object again.
+    """
+    string = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+    between = rb'[^"{}\[\]]*+'
+    inner = string
+    for _ in range(depth - 1):
+        inner = rb"(?:%b|[{\[]%b(?:%b%b)*+[}\]])" % (string, between, inner, between)
+    return rb"\{%b(?:%b%b)*+\}" % (between, inner, between)
+
+
+_ITEM: Final = re.compile(rb"\s*+(%b)\s*+([,\]])" % _nested(_DEPTH_MAX), re.DOTALL)
+_NO_ITEM: Final = re.compile(rb"\s*+\]")

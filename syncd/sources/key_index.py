@@ -5,10 +5,11 @@ locations of their rows. A survey is then plain reading, and a key is found by t
 block. In memory there is one line per block, 256 KiB of records.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice, pairwise
-from operator import eq
+from itertools import accumulate, groupby, islice
+from operator import eq, itemgetter
 from pathlib import Path
 from struct import Struct as Layout
 from typing import Final
@@ -55,13 +56,13 @@ class Repeated(Struct, frozen=True):
 
 
 class _Stored(Struct, frozen=True):
-    """A block in the two files."""
+    """A block in the two files: its records, and its locations with what finds the records."""
 
     first_key: bytes
+    records: int
     at: int
     size: int
-    first_record: int
-    records: int
+    locations_at: int
 
 
 def first_of_each(
@@ -118,30 +119,34 @@ class KeyIndex:
         self._records = Spool(spool_dir)
         self._locations = Spool(spool_dir)
         self._stored: list[_Stored] = []
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
+        self._pending = bytearray()
+        self._pending_locations = bytearray()
+        self._pending_records = 0
+        self._pending_sizes = array("I")  # Stays empty where all keys have one length.
+        self._first_key = b""
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Take sorted entries, one for each key, that follow those taken before."""
         if not entries:
             return
-        self._locations.append(b"".join([e[-TAIL.size : -_DIGEST_BYTES] for e in entries]))
-        width = self._key_bytes
-        if width:
-            head = _HEAD.pack(2, width)
-            records = [
-                head + entry[:width] + _DIGEST_HEAD + entry[-_DIGEST_BYTES:] for entry in entries
-            ]
+        if not self._pending_records:
+            self._first_key = _key(entries[0])
+        if self._key_bytes:
+            records, locations = _columns(entries, self._key_bytes)
         else:
-            records = [_record(entry) for entry in entries]
+            parts = [_record(entry) for entry in entries]
+            self._pending_sizes.extend(map(len, parts))
+            records = bytearray().join(parts)
+            locations = bytearray().join([e[-TAIL.size : -_DIGEST_BYTES] for e in entries])
         self._pending += records
-        self._pending_bytes += sum(map(len, records))
-        if self._pending_bytes >= BLOCK_BYTES:
+        self._pending_locations += locations
+        self._pending_records += len(entries)
+        if len(self._pending) >= BLOCK_BYTES:
             self._write_block()
 
     def finish(self) -> None:
         """Everything was appended."""
-        if self._pending:
+        if self._pending_records:
             self._write_block()
 
     def blocks(self) -> Iterator[Block]:
@@ -153,21 +158,18 @@ class KeyIndex:
     def located(self) -> Iterator[list[Located]]:
         """Every key in order, a block at a time."""
         for stored in self._stored:
-            keys, data = self._keys(stored)
-            yield [
-                self._located(key, end, data, where)
-                for (key, end), where in zip(keys, self._where(stored), strict=True)
-            ]
+            block = self._load(stored)
+            yield [block.located(at) for at in range(stored.records)]
 
     def find(self, keys: Sequence[bytes]) -> list[Located]:
         """Those of ``keys`` (ascending) that are there, in the same order."""
         found: list[Located] = []
         firsts = [stored.first_key for stored in self._stored]
         numbers = (bisect_right(firsts, key) - 1 for key in keys)
-        by_block = groupby(zip(numbers, keys, strict=True), lambda pair: pair[0])
-        for number, pairs in by_block:
+        for number, pairs in groupby(zip(numbers, keys, strict=True), itemgetter(0)):
             if number >= 0:
-                found += self._find_in(self._stored[number], [key for _, key in pairs])
+                block = self._load(self._stored[number])
+                found += filter(None, (block.find(key) for _, key in pairs))
         return found
 
     def close(self) -> None:
@@ -176,47 +178,63 @@ class KeyIndex:
         self._locations.close()
 
     def _write_block(self) -> None:
-        first, data = self._pending[0], b"".join(self._pending)
         self._stored.append(
             _Stored(
-                first_key=first[_HEAD.size : -_DIGEST.size],
+                first_key=self._first_key,
+                records=self._pending_records,
                 at=self._records.size,
-                size=len(data),
-                first_record=self.keys,
-                records=len(self._pending),
+                size=len(self._pending),
+                locations_at=self._locations.size,
             )
         )
-        self._records.append(data)
-        self.keys += len(self._pending)
-        self._pending, self._pending_bytes = [], 0
+        self._records.append(self._pending)
+        self._locations.append(self._pending_locations)
+        if not self._key_bytes:
+            bounds = array("I", accumulate(self._pending_sizes, initial=0))
+            self._locations.append(bounds.tobytes())
+        self.keys += self._pending_records
+        self._pending, self._pending_locations = bytearray(), bytearray()
+        self._pending_records, self._pending_sizes = 0, array("I")
 
-    def _find_in(self, stored: _Stored, wanted: Sequence[bytes]) -> list[Located]:
-        keys, data = self._keys(stored)
-        where, found = self._where(stored), list[Located]()
-        for key in wanted:
-            at = bisect_left(keys, key, key=lambda pair: pair[0])
-            if at < len(keys) and keys[at][0] == key:
-                found.append(self._located(key, keys[at][1], data, where[at]))
-        return found
-
-    def _keys(self, stored: _Stored) -> tuple[list[tuple[bytes, int]], bytes]:
-        """Each key of a block with where its record ends, and the records."""
+    def _load(self, stored: _Stored) -> "_Block":
         data = self._records.read_at(stored.at, stored.size)
-        ends = [0]
-        while ends[-1] < len(data):
-            _, size = _HEAD.unpack_from(data, ends[-1])
-            ends.append(ends[-1] + _HEAD.size + size + _DIGEST.size)
-        return [(data[a + _HEAD.size : b - _DIGEST.size], b) for a, b in pairwise(ends)], data
+        size = stored.records * _LOCATION.size
+        if self._key_bytes:
+            width = _HEAD.size + self._key_bytes + _DIGEST.size
+            bounds: Sequence[int] = range(0, stored.size + 1, width)
+            locations = self._locations.read_at(stored.locations_at, size)
+        else:
+            bounds = array("I")
+            more = (stored.records + 1) * bounds.itemsize
+            locations = self._locations.read_at(stored.locations_at, size + more)
+            bounds.frombytes(locations[size:])
+        return _Block(data, bounds, locations)
 
-    def _where(self, stored: _Stored) -> list[tuple[int, ...]]:
-        at, size = stored.first_record * _LOCATION.size, stored.records * _LOCATION.size
-        return list(_LOCATION.iter_unpack(self._locations.read_at(at, size)))
 
-    def _located(self, key: bytes, end: int, data: bytes, where: tuple[int, ...]) -> Located:
-        offset, size, line = where
-        _, digest = _DIGEST.unpack_from(data, end - _DIGEST.size)
+class _Block:
+    """A block in memory; record n stands from ``bounds[n]`` to ``bounds[n + 1]``."""
+
+    def __init__(self, data: bytes, bounds: Sequence[int], locations: bytes) -> None:
+        self._data = data
+        self._bounds = bounds
+        self._locations = locations
+
+    def key(self, at: int) -> bytes:
+        """The key of a record."""
+        return self._data[self._bounds[at] + _HEAD.size : self._bounds[at + 1] - _DIGEST.size]
+
+    def find(self, key: bytes) -> Located | None:
+        """The record with that key."""
+        records = range(len(self._bounds) - 1)
+        at = bisect_left(records, key, key=self.key)
+        return self.located(at) if at in records and self.key(at) == key else None
+
+    def located(self, at: int) -> Located:
+        """A record by its number."""
+        _, digest = _DIGEST.unpack_from(self._data, self._bounds[at + 1] - _DIGEST.size)
+        offset, size, line = _LOCATION.unpack_from(self._locations, at * _LOCATION.size)
         return Located(
-            key=key,
+            key=self.key(at),
             digest=digest,
             offset=offset,
             size=size & SIZE_MASK,
@@ -226,6 +244,26 @@ class KeyIndex:
         )
 
 
+def _columns(entries: Sequence[bytes], key_bytes: int) -> tuple[bytearray, bytearray]:
+    """Survey records and locations of entries of one size.
+
+    Every byte of an entry is copied for all entries at once, by one slice with a stride: a tenth
+    of the time of putting the records together one by one.
+    """
+    data, width = b"".join(entries), key_bytes + TAIL.size
+    empty = _HEAD.pack(2, key_bytes) + bytes(key_bytes) + _DIGEST_HEAD + bytes(_DIGEST_BYTES)
+    records = bytearray(empty * len(entries))
+    key_at, digest_at = _HEAD.size, len(empty) - _DIGEST_BYTES
+    for at in range(key_bytes):
+        records[key_at + at :: len(empty)] = data[at::width]
+    for at in range(_DIGEST_BYTES):
+        records[digest_at + at :: len(empty)] = data[width - _DIGEST_BYTES + at :: width]
+    locations = bytearray(_LOCATION.size * len(entries))
+    for at in range(_LOCATION.size):
+        locations[at :: _LOCATION.size] = data[key_bytes + at :: width]
+    return records, locations
+
+
 def _record(entry: bytes) -> bytes:
-    key = entry[: -TAIL.size]
+    key = _key(entry)
     return _HEAD.pack(2, len(key)) + key + _DIGEST_HEAD + entry[-_DIGEST_BYTES:]

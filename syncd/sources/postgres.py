@@ -22,7 +22,6 @@ from syncd.errors import (
     ConfigError,
     DriftError,
     InvariantError,
-    PermanentError,
     TransientError,
 )
 from syncd.flow.keys import KeyIssue, decode_key
@@ -53,6 +52,7 @@ _VERSION_MIN: Final = 14  # hash_record_extended came with it
 _NO_LIMIT_S: Final = 1e9
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_LOOK: Final = "SELECT 1"  # the first query of a transaction is what takes its snapshot
 _NO_TIMEOUT: Final = "SET LOCAL statement_timeout = 0"  # see _Snapshot._stream
 _POSITION: Final = """
 SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
@@ -137,12 +137,15 @@ class _Snapshot:
         """Take the position, then the snapshot."""
         self._main, self.position = await self._opened()
         if self._reader.shares_snapshots:
-            self._snapshot_id = await _exported(self._main)
+            with translate("sharing a snapshot of the source"):
+                self._snapshot_id = await _exported(self._main)
         if not self._snapshot_id:
             # Two looks of their own: nothing may be concluded beyond the earlier one.
             self._streaming, position = await self._opened()
             self.position = min(self.position, position)
-            await self._streaming.execute(_NO_TIMEOUT)
+            with translate("beginning to read the source"):
+                await self._main.execute(_LOOK)
+                await self._streaming.execute(f"{_NO_TIMEOUT}; {_LOOK}")
 
     async def identity(self, plan: Plan) -> str:
         """Nothing is cheap that proves a whole table unchanged."""
@@ -185,6 +188,7 @@ class _Snapshot:
         if not keys:
             return []
         statements, kinds = await self._compiled(plan), plan.key_types
+        keys = list(dict.fromkeys(keys))  # a key asked for twice must not be found twice
         texts = _decoded(plan, keys)
         found = _Found(statements.rows, keys)
         async with self._fetch_lock, _step(self._main, f"entity {plan.name}: fetching rows"):
@@ -318,11 +322,12 @@ def _arrays(texts: Sequence[tuple[str, ...]]) -> list[list[str]]:
 
 
 def _decomposed(kinds: Sequence[Kind], texts: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The other usual spelling (NFD) of keys with letters beyond ASCII."""
+    """The other usual spelling (NFD) of those keys that have one."""
     if Kind.TEXT not in kinds:
         return []
-    beyond = (text for text in texts if not all(part.isascii() for part in text))
-    return [tuple(normalize("NFD", part) for part in text) for text in beyond]
+    beyond = [text for text in texts if not all(part.isascii() for part in text)]
+    spelt = [tuple(normalize("NFD", part) for part in text) for text in beyond]
+    return [other for other, text in zip(spelt, beyond, strict=True) if other != text]
 
 
 def _may_be_folded(kinds: Sequence[Kind], text: tuple[str, ...]) -> bool:
@@ -374,11 +379,12 @@ async def _step(connection: Connection, doing: str) -> AsyncIterator[None]:
 async def _exported(connection: Connection) -> str:
     """The name under which another connection may import the snapshot; '' where none may."""
     try:
-        async with _step(connection, "sharing a snapshot"):
-            name = await connection.fetchval("SELECT pg_export_snapshot()")
-    except PermanentError:
+        name = str(await connection.fetchval("SELECT pg_export_snapshot()"))
+    except asyncpg.PostgresError:
+        await connection.execute("ROLLBACK")
+        await _begin(connection)
         return ""
-    return str(name) if _SNAPSHOT_ID(str(name)) else ""
+    return name if _SNAPSHOT_ID(name) else ""
 
 
 async def _columns(connection: Connection, entity: str, table: str | Query) -> Shape:

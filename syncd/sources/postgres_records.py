@@ -92,7 +92,8 @@ class KeyRecords:
 
     def finish(self) -> list[Block]:
         """The last block; the stream must have ended with its trailer."""
-        blocks = self._cut()
+        # Again, since what is shorter than a record may be one whose key is NULL.
+        blocks = self._cut() + self._cut()
         if bytes(self._pending) != _TRAILER:
             raise cut_off()
         if self._held:
@@ -101,9 +102,9 @@ class KeyRecords:
         return blocks
 
     def _cut(self) -> list[Block]:
-        data = bytes(self._pending[self._skip :])
-        if self._skip and len(self._pending) < self._skip:
+        if len(self._pending) < self._skip:
             return []
+        data = bytes(self._pending[self._skip :])
         self._skip = 0
         whole = self._alike(data) if self._width else None
         if whole is None:
@@ -112,8 +113,8 @@ class KeyRecords:
             block = self._taken(whole, ends)
         else:
             self.rows += len(whole) // self._width
-            block = self._held + whole[: -self._width] if whole else b""
-            self._held = whole[-self._width :] or self._held
+            block = self._held + whole[: -self._width]
+            self._held = whole[-self._width :]
         self._pending = bytearray(data[len(whole) :])
         return [Block(block, self._width)] if block else []
 
@@ -126,11 +127,9 @@ class KeyRecords:
         width, head = self._width, self._head
         count = len(data) // width
         whole = data[: count * width]
-        if any(whole[at::width] != head[at : at + 1] * count for at in range(_HEAD)):
+        if not count or any(whole[at::width] != head[at : at + 1] * count for at in range(_HEAD)):
             return None
         keys = [key for (key,) in iter_unpack(self._key_format, whole)]
-        if not keys:
-            return whole
         if keys[0] <= self._last or not all(map(lt, keys, islice(keys, 1, None))):
             return None
         self._last = keys[-1]

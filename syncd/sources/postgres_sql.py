@@ -107,7 +107,7 @@ def compile_statements(plan: Plan, table: str | Query, found: Mapping[str, Found
 
 
 def _select(expressions: Sequence[str], source: str, rest: str) -> str:
-    return f"SELECT {', '.join(expressions)} FROM {source} {rest}"  # noqa: S608 - names only
+    return f"SELECT {', '.join(expressions)} FROM {source} {rest}"
 
 
 def _dialect(declared: ColumnType, native: str) -> Dialect:

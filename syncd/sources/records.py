@@ -37,6 +37,8 @@ RECORD_BYTES_MAX: Final = 2**30 - 2  # What the index can note, less one that me
 LINE_MAX: Final = 2**32 - 1  # Lines beyond are all told as this one.
 
 Pick: TypeAlias = Callable[[bytes], Sequence[object]]
+Failure: TypeAlias = tuple[str, int]
+Known: TypeAlias = Callable[[bytes], Mapping[str, object]]
 
 
 class Flaw(Struct, frozen=True):
@@ -80,12 +82,14 @@ class Records(Protocol):
     """The records of one file.
 
     ``names`` are its columns, ``dialect`` says what kind of values a ``Pick`` gives, and
-    ``is_ended`` is false when the last record has no line end (a sign of a cut dump).
+    ``is_ended`` is false when the last record has no line end (a sign of a cut dump). ``failure``
+    is the code and the line of what made ``stretches`` give up, None while it did not.
     """
 
     names: tuple[str, ...]
     dialect: Dialect
     is_ended: bool
+    failure: "Failure | None"
 
     def stretches(self) -> Iterator[Stretch]:
         """All records in stored order, blank lines left out.
@@ -112,27 +116,18 @@ def too_long(values: Mapping[str, object]) -> Flaw:
     return Flaw(Severity.ERROR, "record_too_long", values)
 
 
-def inseparable(place: str, reason: str, hint: str) -> SourceError:
-    """The error for a file of which the rest cannot be told apart into records."""
-    return SourceError(f"{place}: {reason}; the rest of the file cannot be read", hint=hint)
-
-
 class Gathering:
     """Records found so far in one piece of text, which begins at ``at`` and on ``line``."""
 
     def __init__(self, at: int, line: int) -> None:
         self.at = at
         self.line = line
-        self._counted = 0
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget the records."""
         self.records: list[bytes] = []
         self.offsets: list[int] = []
         self.sizes: list[int] = []
         self.lines: list[int] = []
         self.flaws: dict[int, Flaw] = {}
+        self._counted = 0
 
     def line_at(self, data: bytes, start: int) -> int:
         """The line on which ``start`` stands; to be asked in ascending order."""
@@ -140,13 +135,15 @@ class Gathering:
         self._counted = start
         return min(self.line, LINE_MAX)
 
-    def add(self, record: bytes, start: int, line: int, flaw: Flaw | None) -> None:
-        """One record that stands at ``start`` of the text."""
+    def add(
+        self, record: bytes, start: int, line: int, flaw: Flaw | None, size: int | None = None
+    ) -> None:
+        """One record that stands at ``start`` of the text; ``size`` where it is not all there."""
         if flaw:
             self.flaws[len(self.records)] = flaw
         self.records.append(record)
         self.offsets.append(self.at + start)
-        self.sizes.append(len(record))
+        self.sizes.append(len(record) if size is None else size)
         self.lines.append(line)
 
     def add_lines(self, text: bytes, start: int, line: int) -> None:
@@ -174,13 +171,20 @@ class Gathering:
         flaw = self.flaws.get(at)
         return flaw is not None and flaw.excludes
 
-    def stretch(self) -> Stretch:
-        """What was found."""
+    def stretch(self, max_bytes: int = RECORD_BYTES_MAX, known: Known = lambda _: {}) -> Stretch:
+        """What was found. Records above ``max_bytes`` are flawed; ``known`` gives their values."""
+        if max(self.sizes) > max_bytes:
+            for at, record in enumerate(self.records):
+                if len(record) > max_bytes:
+                    self.flaws[at] = too_long(known(record))
+                    self.sizes[at] = max_bytes + 1
         return Stretch(self.records, self.offsets, self.sizes, self.lines, self.flaws)
 
 
-class LineRecords(ABC):
-    """Walks a file of which a record ends with a line, though not every line with a record."""
+class DumpRecords:
+    """What the records of every format have."""
+
+    failure: Failure | None = None
 
     def __init__(self, file: DumpFile, max_record_bytes: int) -> None:
         self._file = file
@@ -191,6 +195,17 @@ class LineRecords(ABC):
             )
         self.is_ended = file.read_at(file.size - 1, 1) == b"\n"
         self._begin, self._first_line = file.start, 1
+
+    def _inseparable(self, line: int, code: str, reason: str, hint: str) -> SourceError:
+        """The error for a file of which the rest cannot be told apart into records."""
+        self.failure = (code, min(line, LINE_MAX))
+        return SourceError(
+            f"{self._file.name}:{line}: {reason}; the rest of the file cannot be read", hint=hint
+        )
+
+
+class LineRecords(DumpRecords, ABC):
+    """Walks a file of which a record ends with a line, though not every line with a record."""
 
     def stretches(self) -> Iterator[Stretch]:
         """All records in stored order; see ``Records``."""
@@ -227,6 +242,7 @@ class LineRecords(ABC):
 
 
 def without_return(record: bytes) -> bytes:
+    """A well-formed record without the return that belongs to its line end."""
     # A well-formed record ends with a quote or with no return at all, so this one is a line end.
     return record[:-1] if record[-1:] == b"\r" else record
 

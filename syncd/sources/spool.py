@@ -53,7 +53,7 @@ class Spool:
             # Unbuffered: pieces are large, and reads by offset must see them at once.
             self.file: io.FileIO = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | bytearray) -> None:
         """Write ``data`` at the end."""
         rest = memoryview(data)
         with translated("the spool folder"):

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from syncd.errors import DriftError, InvariantError, RowError
 from syncd.flow.keys import decode_key, encode_key
-from syncd.flow.model import MISSING, Decision, Found, Plan, Read, Row, Shape, Write
+from syncd.flow.model import MISSING, Decision, Found, Ownership, Plan, Read, Row, Shape, Write
 from syncd.flow.normalise import Dialect, Normaliser
 from syncd.flow.ports import EmitReads, Tx
 from syncd.pg import dialect
@@ -32,7 +32,7 @@ ORDER BY a.attnum
 """
 # What could make the target store something else than what is sent: triggers, rules, and the
 # column types. Compared in each transaction that relies on it.
-_SHAPE_TOKEN = """
+_SHAPE_SQL = """
 SELECT (SELECT count(*) FROM pg_catalog.pg_trigger t
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers,
        (SELECT count(*) FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) AS rules,
@@ -61,7 +61,7 @@ class PostgresTables:
 
     def __init__(self, connections: Connections, tables: Mapping[str, str]) -> None:
         self._connections = connections
-        self._names = {entity: dialect.table_ident(name) for entity, name in tables.items()}
+        self._names = {entity: _qualified(name) for entity, name in tables.items()}
         self._tables: dict[str, Table] = {}
 
     async def describe(self, entity: str) -> Shape:
@@ -90,7 +90,7 @@ class PostgresTables:
         with translate(f"describing the target of {plan.name}"):
             async with self._connections.acquire() as connection:
                 rows = {row["name"]: row for row in await connection.fetch(_COLUMNS, name)}
-                token = await connection.fetchrow(_SHAPE_TOKEN, name)
+                token = await connection.fetchrow(_SHAPE_SQL, name)
         if not rows:
             raise DriftError(
                 f"entity {plan.name}: the target has no table {name}",
@@ -103,7 +103,8 @@ class PostgresTables:
                 f"found {', '.join(rows)}",
                 hint="migrate the target, or map the column elsewhere",
             )
-        frozen = [c.into for c in plan.drafted if not rows[c.into]["writable"]]
+        written = [c.into for c in plan.drafted if c.ownership is not Ownership.COMPUTED]
+        frozen = [into for into in written if not rows[into]["writable"]]
         if frozen:
             raise DriftError(
                 f"entity {plan.name}: {name} generates {', '.join(frozen)} itself",
@@ -128,9 +129,7 @@ class PostgresTables:
         with translate(f"widening the target of {plan.name}"):
             async with self._connections.acquire() as connection:
                 for column in lacking:
-                    await connection.execute(
-                        table_sql.add_column(self._names[plan.name], column)
-                    )
+                    await connection.execute(table_sql.add_column(self._names[plan.name], column))
         return tuple(column.into for column in lacking)
 
     async def add_soft_delete(self, plan: Plan) -> bool:
@@ -147,9 +146,7 @@ class PostgresTables:
         """Whether the table holds no row."""
         with translate(f"looking at the target of {plan.name}"):
             async with self._connections.acquire() as connection:
-                return not await connection.fetchval(
-                    f"SELECT EXISTS (SELECT 1 FROM {self._table(plan).name})"
-                )
+                return not await connection.fetchval(table_sql.any_row(self._table(plan)))
 
     async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
         """Rows of ``keys`` in canonical text, locked in key order when the transaction writes."""
@@ -158,7 +155,7 @@ class PostgresTables:
         parts = _key_arrays(plan, keys)
         statement = table_sql.select_by_key(table, plan, lock=writes)
         rows = await connection.fetch(statement, keys, *parts)
-        return {row[0]: _canonical(plan, table, row) for row in rows}
+        return {row[0]: _canonical(table, row) for row in rows}
 
     async def write(
         self, tx: Tx, plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]
@@ -185,7 +182,7 @@ class PostgresTables:
         stored: Mapping[bytes, Row] = {}
         if updates or inserts:
             rows = await connection.fetch(table_sql.read_back(table, plan))
-            stored = {row[0]: _canonical(plan, table, row) for row in rows}
+            stored = {row[0]: _canonical(table, row) for row in rows}
             _assert_stored(plan, changes, stored)
         await connection.execute(table_sql.DROP_STAGE)
         return stored
@@ -196,11 +193,11 @@ class PostgresTables:
         table = self._table(plan)
         if not table.exact:
             return False
-        token = _token(await connection.fetchrow(_SHAPE_TOKEN, table.name))
+        token = _token(await connection.fetchrow(_SHAPE_SQL, table.name))
         if token != table.token:
             return False
         schema, name = dialect.split_table(self._names[plan.name])
-        data = b"".join([dialect.copy_row(_told(row)) for row in rows])
+        data = dialect.copy_rows([_told(row) for row in rows])
         await connection.copy_to_table(
             name,
             schema_name=schema,
@@ -218,7 +215,7 @@ class PostgresTables:
             cursor = await tx.connection.cursor(table_sql.select_all(table, plan))
             while rows := await cursor.fetch(_SCAN_ROWS):
                 total += len(rows)
-                await emit([_read(plan, table, row) for row in rows])
+                await emit([_read(table, row) for row in rows])
         return total
 
     async def close(self) -> None:
@@ -226,6 +223,12 @@ class PostgresTables:
 
     def _table(self, plan: Plan) -> Table:
         return self._tables[plan.name]
+
+
+def _qualified(name: str) -> str:
+    """The quoted name; a table without a schema is meant in ``public``."""
+    schema, _ = dialect.split_table(name)
+    return dialect.table_ident(name if schema else f"public.{name}")
 
 
 def _table(plan: Plan, name: str, rows: Mapping[str, Any], token: Any) -> Table:
@@ -245,10 +248,9 @@ def _table(plan: Plan, name: str, rows: Mapping[str, Any], token: Any) -> Table:
         token=_token(token),
         exact=token["triggers"] == 0
         and token["rules"] == 0
+        and all(c.ownership is not Ownership.COMPUTED for c in plan.drafted)
         and all(table_sql.is_exact(c.type, f) for c, f in zip(plan.drafted, found, strict=True)),
-        reader=Normaliser(
-            [f.name for f in found], [f.type for f in found], Dialect.CANONICAL
-        ),
+        reader=Normaliser([f.name for f in found], [f.type for f in found], Dialect.CANONICAL),
     )
 
 
@@ -274,7 +276,7 @@ def _key_arrays(plan: Plan, keys: Sequence[bytes]) -> list[list[str]]:
     return [[part[at].decode() for part in parts] for at in range(len(kinds))]
 
 
-def _canonical(plan: Plan, table: Table, row: Any) -> Row:
+def _canonical(table: Table, row: Any) -> Row:
     """A fetched row (key first, then drafted columns as text) in canonical values.
 
     A value that no canonical type holds (infinity, a year before 1) stays as the target prints
@@ -289,8 +291,8 @@ def _canonical(plan: Plan, table: Table, row: Any) -> Row:
     )
 
 
-def _read(plan: Plan, table: Table, row: Any) -> Read:
-    return Read(key=row[0], row=_canonical(plan, table, row))
+def _read(table: Table, row: Any) -> Read:
+    return Read(key=row[0], row=_canonical(table, row))
 
 
 def _count(changes: Sequence[tuple[bytes, Row, Decision]]) -> dict[Write, int]:
@@ -304,7 +306,8 @@ def _staged(plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]) -> bytes
     """COPY text of the stage: key, kind of write, mask of written columns, drafted columns."""
     kinds = plan.key_types
     width = len(plan.drafted)
-    lines = []
+    masks: dict[tuple[int, ...], bytes] = {}
+    rows = []
     for key, row, decision in changes:
         if decision.write is Write.DELETE:
             values: list[bytes | None] = [None] * width
@@ -312,10 +315,11 @@ def _staged(plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]) -> bytes
             values = [None if value is MISSING else value for value in row]
         for at, part in zip(plan.target_key, decode_key(kinds, key), strict=True):
             values[at] = part
-        mask = table_sql.mask(plan, decision.written).encode()
-        head = (b"\\x" + key.hex().encode(), decision.write.value.encode())
-        lines.append(dialect.copy_row([*head, mask, *values]))
-    return b"".join(lines)
+        written = decision.written
+        if written not in masks:
+            masks[written] = table_sql.mask(plan, written).encode()
+        rows.append([key.hex().encode(), decision.write.value.encode(), masks[written], *values])
+    return dialect.copy_rows(rows)
 
 
 def _expect(plan: Plan, verb: str, rows: int, tag: str) -> None:
@@ -345,5 +349,3 @@ def _assert_stored(
 def key_of(plan: Plan, row: Row) -> bytes:
     """The ledger's key of a drafted row."""
     return encode_key(plan.key_types, [row[at] for at in plan.target_key])
-
-

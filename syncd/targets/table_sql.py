@@ -1,8 +1,8 @@
 """The statements of the PostgreSQL target, made of quoted identifiers only; values never appear.
 
-The stage holds, per change: ``_k`` the ledger's key, ``_op`` the kind of write, ``_mask`` one
-byte per drafted column (1: the source's value is written), and the drafted columns in their bare
-types, so that rounding and padding happen on the write and are seen by the read-back.
+The stage holds, per change: ``_k`` the ledger's key in hex, ``_op`` the kind of write, ``_mask``
+one digit per drafted column (1: the source's value is written), and the drafted columns in their
+bare types, so that rounding and padding happen on the write and are seen by the read-back.
 """
 
 from collections.abc import Sequence
@@ -93,9 +93,12 @@ def create_stage(table: "Table", plan: Plan) -> str:
     columns = ", ".join(
         f"{ident(c.into)} {bare}" for c, bare in zip(plan.drafted, table.bare, strict=True)
     )
-    return (
-        f"CREATE TEMP TABLE {STAGE} (_k bytea, _op text, _mask bytea, {columns}) ON COMMIT DROP"
-    )
+    return f"CREATE TEMP TABLE {STAGE} (_k text, _op text, _mask text, {columns}) ON COMMIT DROP"
+
+
+def any_row(table: "Table") -> str:
+    """Whether there is any row."""
+    return f"SELECT EXISTS (SELECT 1 FROM {table.name})"
 
 
 def _canonical_columns(table: "Table") -> str:
@@ -143,7 +146,7 @@ def inserts(table: "Table", plan: Plan, decisions: Sequence[Decision]) -> list[s
 def _insert(table: "Table", plan: Plan, written: tuple[int, ...], *, only: bool) -> str:
     columns = sorted({*written, *plan.target_key})
     names = ", ".join(ident(plan.drafted[at].into) for at in columns)
-    where = f" AND _mask = {_mask_literal(plan, written)}" if only else ""
+    where = f" AND _mask = '{mask(plan, written)}'" if only else ""
     return (
         f"INSERT INTO {table.name} ({names}) SELECT {names} FROM pg_temp.{STAGE} "
         f"WHERE _op = 'insert'{where}"
@@ -151,15 +154,9 @@ def _insert(table: "Table", plan: Plan, written: tuple[int, ...], *, only: bool)
 
 
 def mask(plan: Plan, written: Sequence[int]) -> str:
-    """One byte per drafted column in bytea's text form: 01 where the source's value is written."""
-    flags = bytearray(len(plan.drafted))
-    for at in written:
-        flags[at] = 1
-    return f"\\x{flags.hex()}"
-
-
-def _mask_literal(plan: Plan, written: Sequence[int]) -> str:
-    return f"'{mask(plan, written)}'::bytea"
+    """One digit per drafted column, 1 where the source's value is written."""
+    chosen = frozenset(written)
+    return "".join("1" if at in chosen else "0" for at in range(len(plan.drafted)))
 
 
 def update(table: "Table", plan: Plan, decisions: Sequence[Decision]) -> str:
@@ -172,7 +169,7 @@ def update(table: "Table", plan: Plan, decisions: Sequence[Decision]) -> str:
         value = (
             f"s.{name}"
             if uniform
-            else f"CASE get_byte(s._mask, {at}) WHEN 1 THEN s.{name} ELSE t.{name} END"
+            else f"CASE substr(s._mask, {at + 1}, 1) WHEN '1' THEN s.{name} ELSE t.{name} END"
         )
         sets.append(f"{name} = {value}")
     if plan.soft_delete:
@@ -197,6 +194,6 @@ def delete(table: "Table", plan: Plan) -> str:
 def read_back(table: "Table", plan: Plan) -> str:
     """The written rows as they now stand."""
     return (
-        f"SELECT s._k, {_canonical_columns(table)} FROM pg_temp.{STAGE} s "
+        f"SELECT decode(s._k, 'hex'), {_canonical_columns(table)} FROM pg_temp.{STAGE} s "
         f"JOIN {table.name} t ON {_join(plan)} WHERE s._op IN ('insert', 'update')"
     )

@@ -190,6 +190,24 @@ class World:
         )
 
 
+def merged(
+    plan: Plan,
+    source_base: tuple[Value | str, ...],
+    target_base: tuple[Value | str, ...],
+    draft: Row,
+    target: Row,
+    *,
+    is_open: bool = False,
+    forced: Mapping[str, bytes] | None = None,
+) -> Decision:
+    """The decision, carried out and confirmed, for a live row present on both sides."""
+    world = World(plan, draft)
+    world.target = target
+    world.position = 1
+    world.entry = entry_of(hashes_of(*source_base), hashes_of(*target_base), is_open=is_open)
+    return world.night(forced=forced)
+
+
 def written(decision: Decision, draft: Row, before: Row | None) -> Row:
     """The row after the write; a new row holds NULL where nothing was written."""
     row: list[Value] = list(before or (None,) * len(draft))

@@ -1,0 +1,96 @@
+"""``make demo`` is a promise to newcomers, so it is a test: run once, as they would run it."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from demo import __main__ as demo
+from demo import stage
+from tests.conftest import REPOSITORY
+
+DEMO_S_MAX = 120
+
+
+@pytest.fixture
+def temporary_root() -> Iterator[Path]:
+    """A temporary folder that everybody may enter: as root the server runs as another user."""
+    root = Path(tempfile.mkdtemp(prefix="sd-"))
+    root.chmod(0o711)
+    try:
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def processes_below(root: Path) -> list[str]:
+    """Command lines that name something below ``root``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(root) in line:
+            found.append(line)
+    return found
+
+
+@pytest.mark.timeout(DEMO_S_MAX + 30)
+def test_the_story_of_the_demo_is_true_and_leaves_nothing(temporary_root: Path) -> None:
+    """The demo ends well within its time, tells what happened, and cleans up after itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        cwd=REPOSITORY,
+        env=os.environ | {"TMPDIR": str(temporary_root), "COLUMNS": "200", "PGHOST": "nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=DEMO_S_MAX,
+        check=False,
+    )
+    told = done.stdout
+    assert done.returncode == 0, told + done.stderr
+    for line in (
+        "$ syncd init",
+        "$ syncd plan --samples 3",
+        "referrals  completed   5025        25      149        3       4844         3",
+        "300 of 14967 records are missing, more than 50 and more than 0.5 %",
+        "exit code 5: done, and deletes are held for a decision",
+        "last outcome conflict (conflict:status) in run 2",
+        "last outcome failed (23514:session_minutes) in run 2",
+        "$ syncd conflicts resolve 1 --take source",
+        "checked 299 sessions are deleted, and the one that was edited is kept",
+        "checked no row of Casework was written",
+        "All of it was true",
+    ):
+        assert line in told
+    assert list(temporary_root.iterdir()) == []
+    assert processes_below(temporary_root) == []
+
+
+def test_a_demo_whose_story_is_not_true_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact that is found otherwise ends the demo with 1, and says what was expected."""
+
+    @contextmanager
+    def small_stage(console: Console) -> Iterator[stage.Stage]:
+        small = stage.Stage(console, Path(), None)  # type: ignore[arg-type]
+        monkeypatch.setattr(small, "rows", lambda *_: [(41,)])
+        yield small
+
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    monkeypatch.setattr(demo, "Console", lambda **_: Console(file=told, width=200))
+    monkeypatch.setattr(demo, "open_stage", small_stage)
+    monkeypatch.setattr(demo, "tell", lambda small: small.expect("all are there", "", (42,)))
+    assert demo.main() == 1
+    assert (
+        "the story is not true: all are there: expected [(42,)], found [(41,)]" in told.getvalue()
+    )
