@@ -38,10 +38,10 @@ async def execute(dsn: str, *scripts: str) -> None:
         await connection.close()
 
 
-async def fetch(dsn: str, query: str) -> list[tuple[object, ...]]:
+async def fetch(dsn: str, query: str, *values: object) -> list[tuple[object, ...]]:
     connection = await asyncpg.connect(dsn)
     try:
-        return [tuple(row) for row in await connection.fetch(query)]
+        return [tuple(row) for row in await connection.fetch(query, *values)]
     finally:
         await connection.close()
 
@@ -78,8 +78,8 @@ def test_the_first_pipeline_over_files_works_as_printed(tmp_path: Path, pg_dsn: 
     assert told.count("completed in") == 3
     loans = asyncio.run(fetch(pg_dsn, "SELECT id, title, due::text, fine::text FROM loans"))
     assert sorted(loans) == [
-        (10, "The Fen", "2026-05-01", "0"),
-        (11, "Salt Roads", "2026-04-12", "1.5"),
+        (10, "The Fen", "2026-05-01", "0.00"),
+        (11, "Salt Roads", "2026-04-12", "1.50"),
     ]
 
 
@@ -112,7 +112,8 @@ def test_the_first_pipeline_over_postgresql_works_as_printed(
 
 def test_every_exit_code_is_in_the_readme() -> None:
     """The table of exit codes has a line for each code that the command line can give."""
-    rows = re.findall(r"^\| (\d+)(?:, (\d+))? \|", README, re.MULTILINE)
+    table = README.partition("| exit code | means |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (\d+)(?:, (\d+))? \|", table, re.MULTILINE)
     found = {int(code) for row in rows for code in row if code}
     assert found == {*map(int, Exit), 130, 143}
 
@@ -158,9 +159,8 @@ class Roles:
         """Remove both roles."""
         for role in ("reader", "writer"):
             name = f"syncd_{role}_{self.suffix}"
-            known = await fetch(
-                self.owners["legacy"], f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"
-            )
+            query = "SELECT 1 FROM pg_roles WHERE rolname = $1"
+            known = await fetch(self.owners["legacy"], query, name)
             for dsn in self.owners.values() if known else ():
                 await execute(dsn, f"DROP OWNED BY {name}")
             await execute(self.owners["legacy"], f"DROP ROLE IF EXISTS {name}")

@@ -23,7 +23,7 @@ CREATE TABLE syncd_entity (
     entity_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pipeline text NOT NULL,
     name text NOT NULL,
-    pinned jsonb NOT NULL,                  -- columns and types as agreed on init
+    pinned json NOT NULL,                   -- columns and types as agreed on init, in order
     source_epoch integer NOT NULL DEFAULT 1, -- grows when an operator accepts a rewind
     position bigint NOT NULL DEFAULT 0,     -- highest source position applied
     identity text NOT NULL DEFAULT '',      -- of the last content applied without a remainder

@@ -58,7 +58,8 @@ class Tally(Struct):
     """What the batches of one entity did in this attempt; moves only after a commit.
 
     ``touched`` are rows that the fingerprint proved unchanged, ``lost`` rows that were gone
-    between two looks. ``again`` are keys worth a second look before the run ends.
+    between two looks. ``again`` are keys worth a second look before the run ends, ``again_absent``
+    those whose deletion another row still stands against.
     """
 
     present: Counts = msgspec.field(default_factory=Counts)
@@ -69,6 +70,7 @@ class Tally(Struct):
     stale: int = 0
     conflicts: int = 0
     again: list[bytes] = []
+    again_absent: list[bytes] = []
 
     def add(self, unit: Unit) -> None:
         """Count a committed unit."""
@@ -249,8 +251,10 @@ class Applier:
         async with self._shores.ledger.begin(self._shores.lease) as tx:
             before = await self._shores.ledger.lock(tx, self.plan, [key])
             parked = self._decider.parked(key, before.get(key), outcome, reason, absent=absent)
-            again = [key] if outcome in _MAY_PASS_LATER and not absent else []
-            return await self._commit(tx, Batch(before, settled=[parked], again=again), unit_id)
+            tally = await self._commit(tx, Batch(before, settled=[parked]), unit_id)
+            if outcome in _MAY_PASS_LATER:
+                (tally.again_absent if absent else tally.again).append(key)
+            return tally
 
     def _add(self, tally: Tally) -> None:
         total = self.tally
@@ -262,6 +266,7 @@ class Applier:
         total.stale += tally.stale
         total.conflicts += tally.conflicts
         total.again.extend(tally.again)
+        total.again_absent.extend(tally.again_absent)
 
     def _inserted(self) -> Entry:
         """What all entries of a first load share."""

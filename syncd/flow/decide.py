@@ -211,7 +211,16 @@ class Decider:
             forced=self._forced.get(read.key, {}),
             previous_run=self.sight.previous_run,
         )
-        return _restored(self.plan, change.entry, decision)
+        return self._completed(change.entry, _restored(self.plan, change.entry, decision))
+
+    def _completed(self, entry: Entry | None, decision: Decision) -> Decision:
+        """A row that this run has inserted and now completes was, in this run, inserted."""
+        if decision.outcome is not Outcome.UPDATED or entry is None:
+            return decision
+        if entry.run_id != self.sight.run_id or entry.outcome is not Outcome.INSERTED:
+            return decision
+        inserted = replace(decision.entry, outcome=Outcome.INSERTED)
+        return replace(decision, entry=inserted, outcome=Outcome.INSERTED)
 
     def _unfit(self, change: "_Changed", draft: Draft, waits_for: str) -> Settled | None:
         """The record parked, when it cannot be merged at all."""

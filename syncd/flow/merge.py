@@ -135,8 +135,8 @@ def confirm(
     bases = list(entry.target_base)
     own = _own_columns(plan) if decision.write is Write.INSERT else decision.written
     for at in own:
-        sent = stored[at] == draft[at] and draft[at] is not MISSING
-        bases[at] = entry.source_base[at] if sent else hasher.column(stored[at])
+        is_as_sent = stored[at] == draft[at]
+        bases[at] = entry.source_base[at] if is_as_sent else hasher.column(stored[at])
     if locked is not None:
         for at in set(range(len(bases))).difference(own):
             if stored[at] != locked[at] and hasher.column(locked[at]) == bases[at]:
@@ -212,8 +212,9 @@ def _ended(case: _Case, still: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(name for name in compared(case.plan) if name not in still)
 
 
-def _names(conflicts: Sequence[ColumnConflict]) -> list[str]:
-    return [conflict.column for conflict in conflicts]
+def _standing(conflicts: Sequence[ColumnConflict]) -> list[str]:
+    """Columns whose conflict stays: one that was overwritten is only told."""
+    return [conflict.column for conflict in conflicts if conflict.kind != "overwritten"]
 
 
 def _insert(case: _Case) -> _Result:
@@ -233,11 +234,13 @@ def _return(case: _Case) -> _Result:
 
 def _adopt(case: _Case, forced: Mapping[str, bytes]) -> _Result:
     """A row of the target that is not ours: what is equal becomes ours, nothing else."""
+    if case.plan.soft_delete and any(case.source_base):
+        return _columns(case, forced, None)  # it was only marked as gone, and is known well
     blank = (b"",) * len(case.draft)
     merged = merge_columns(
         Sides(case.plan, case.hasher, case.draft, case.target, blank, blank, forced, adopting=True)
     )
-    return _row_result(merged, Outcome.LINKED, _ended(case, _names(merged.conflicts)))
+    return _row_result(merged, Outcome.LINKED, _ended(case, _standing(merged.conflicts)))
 
 
 def _columns(case: _Case, forced: Mapping[str, bytes], previous_run: bytes | None) -> _Result:
@@ -251,6 +254,7 @@ def _columns(case: _Case, forced: Mapping[str, bytes], previous_run: bytes | Non
         case.target_base,
         forced,
         is_open=entry.open,
+        disputed=entry.disputed,
     )
     if case.plan.timestamps is not None:
         merged = merge_by_timestamps(sides, case.plan.timestamps, previous_run)
@@ -259,7 +263,7 @@ def _columns(case: _Case, forced: Mapping[str, bytes], previous_run: bytes | Non
     merged = merge_columns(sides)
     ended = merged.closed
     if entry.state is State.ORPHAN_KEPT or not merged.is_open:
-        ended = _ended(case, merged.pending)
+        ended = _ended(case, (*_standing(merged.conflicts), *merged.pending))
     return _row_result(merged, Outcome.UNCHANGED, ended)
 
 
@@ -289,7 +293,7 @@ def _lost(case: _Case) -> _Result:
         new,
         case.target_base,
         conflicts=conflicts,
-        closed=_ended(case, _names(conflicts)),
+        closed=_ended(case, _standing(conflicts)),
         is_open=bool(conflicts),
     )
     outcome = Outcome.CONFLICT if conflicts else Outcome.SKIPPED
@@ -312,8 +316,12 @@ def _observe(case: _Case) -> _Result:
 
 
 def _delete(case: _Case) -> _Result:
-    """Nothing of staff's is lost; the tombstone needs no bases, a return starts anew."""
-    return _Result(Merged((), (), closed=_ended(case)), Outcome.DELETED, write=Write.DELETE)
+    """Nothing of staff's is lost; the tombstone needs no bases, a return starts anew.
+
+    A row that is only marked as deleted stays, and so does the memory of it.
+    """
+    bases = (case.source_base, case.target_base) if case.plan.soft_delete else ((), ())
+    return _Result(Merged(*bases, closed=_ended(case)), Outcome.DELETED, write=Write.DELETE)
 
 
 def _keep(case: _Case) -> _Result:
@@ -326,7 +334,7 @@ def _keep(case: _Case) -> _Result:
             conflicts.append(ColumnConflict(column.into, bs, b"", ht, "delete_vs_edit"))
         elif bs != bt:
             waiting.append(column.into)
-    names = _names(conflicts)
+    names = _standing(conflicts)
     merged = Merged(
         case.source_base,
         case.target_base,

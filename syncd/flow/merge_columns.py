@@ -64,6 +64,7 @@ class Sides(Struct, frozen=True):
     forced: Mapping[str, bytes] = {}
     adopting: bool = False
     is_open: bool = False
+    disputed: frozenset[str] | None = None  # columns with an open conflict; None: any may have one
 
 
 class Merged(Struct, frozen=True):
@@ -74,7 +75,7 @@ class Merged(Struct, frozen=True):
     written: tuple[int, ...] = ()
     conflicts: tuple[ColumnConflict, ...] = ()
     closed: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()  # the source's value waits behind what staff typed
+    pending: tuple[str, ...] = ()  # an older conflict goes on: the source's value waits there
     is_open: bool = False
     is_stopped: bool = False  # a conflict, and the policy is quarantine
     reason: str = ""
@@ -159,7 +160,7 @@ def merge_columns(sides: Sides) -> Merged:
             _settle(sheet, unit, line)
             _tell(sides, sheet, unit, line)
         else:
-            sheet.pending += _pending(unit, is_kept=True)
+            sheet.pending += _pending(sides, unit, is_kept=False)
     return _merged(sides, sheet)
 
 
@@ -174,7 +175,7 @@ def _look(sides: Sides, hs: bytes, at: int) -> _Look | None:
     ht = hs if same else sides.hasher.column(t)
     silent = s is MISSING
     if silent:
-        hs, same = bs, ht == bs
+        hs = bs
     tc = ht != bt and (sides.adopting or not _blank(t, bs, bt))
     return _Look(at, column, silent, hs, ht, bs, bt, tc, same)
 
@@ -216,7 +217,7 @@ def _line(sides: Sides, unit: _Unit, looks: Sequence[_Look]) -> Line:
     tc, sc = unit.tc, unit.sc
     # Where nothing changed on either side and no conflict is pending, ``t`` is how the target
     # stores ``s`` (case 66); writing it again would change nothing, for ever.
-    same = not unit.differing or not (tc or sc or sides.is_open)
+    same = not unit.differing or not (tc or sc or _is_disputed(sides, unit))
     ownership = unit.looks[0].column.ownership
     if ownership is Ownership.SOURCE:
         return SOURCE_RULE[tc, sc, same]
@@ -224,6 +225,19 @@ def _line(sides: Sides, unit: _Unit, looks: Sequence[_Look]) -> Line:
         return KEPT
     line = COLUMN_RULE[tc, sc, same]
     return line if line.write or same else _instead(sides, unit, line)
+
+
+def _is_disputed(sides: Sides, unit: _Unit) -> bool:
+    """Whether a conflict of the unit is open, so that staff may have taken theirs back.
+
+    Hashes alone cannot tell that from a target which rounds; the ledger's list of conflicts can.
+    """
+    if not sides.is_open or sides.disputed is None:
+        return sides.is_open
+    names = sides.plan.drafted
+    home = _home(sides.plan, unit.looks[0])
+    members = home if isinstance(home, frozenset) else {home}
+    return any(names[at].into in sides.disputed for at in members)
 
 
 def _instead(sides: Sides, unit: _Unit, line: Line) -> Line:
@@ -265,7 +279,7 @@ def _row_edited(sides: Sides, looks: Sequence[_Look]) -> bool:
 def _tell(sides: Sides, sheet: _Sheet, unit: _Unit, line: Line) -> None:
     """Note the report of a unit: its names, its conflicts, those that wait and those that ended."""
     verdict = line.verdict
-    pending = _pending(unit, is_kept=verdict in _KEEPS)
+    pending = _pending(sides, unit, is_kept=verdict in _KEEPS)
     sheet.pending += pending
     if sides.is_open and verdict not in _KEEPS and verdict is not Verdict.KEPT:
         ended = _closed(sides.plan, unit, verdict)
@@ -278,12 +292,14 @@ def _tell(sides: Sides, sheet: _Sheet, unit: _Unit, line: Line) -> None:
         sheet.conflicts += [_conflict(m, verdict) for m in unit.differing]
 
 
-def _pending(unit: _Unit, *, is_kept: bool) -> list[str]:
-    """Columns where the source's value waits behind what the target holds.
+def _pending(sides: Sides, unit: _Unit, *, is_kept: bool) -> list[str]:
+    """Columns of an open conflict where the source's value waits behind what the target holds.
 
     In a unit that is kept, members that agree wait too: they may be taken back with the others.
     A silent source leaves its last value waiting, whatever becomes of the unit.
     """
+    if not _is_disputed(sides, unit):
+        return []
     return [m.column.into for m in unit.looks if m.hs and m.hs != m.bt and (is_kept or m.silent)]
 
 

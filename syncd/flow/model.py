@@ -213,7 +213,8 @@ class Entry(Struct, frozen=True):
     ``source_base`` (bs) is what was last observed at the source, ``target_base`` (bt) what the
     target held after our last write; both per drafted column, () when nothing was ever written.
     ``present`` says whether the source had the record when last looked at. ``open`` asks for a
-    look in every sweep. ``run_id`` is the run that gave ``outcome``.
+    look in every sweep; ``disputed`` are then the columns whose conflict is open, None where the
+    ledger was not asked. ``run_id`` is the run that gave ``outcome``.
     """
 
     key: bytes
@@ -234,6 +235,7 @@ class Entry(Struct, frozen=True):
     outcome: Outcome | None = None
     reason: str = ""
     run_id: int = 0
+    disputed: frozenset[str] | None = None
 
 
 class Draft(Struct, frozen=True):

@@ -35,6 +35,10 @@ from syncd.flow.transform import Drafter
 from syncd.flow.waiting import Parents
 from syncd.progress import Progress
 
+_REBASELINED = (
+    "WARNING: the ledger knows nothing of this entity, yet the target holds rows: every record is "
+    "taken as found, what differs is left as it is, and nothing is deleted"
+)
 # Passes over what waits; a tree deeper than this is finished by the next run.
 _LOOKS_MAX = 32
 
@@ -218,6 +222,8 @@ class Pass:
         elif await ledger.is_empty(plan):
             empty = await self._ground.shores.target.is_empty(plan)
             apply = running.applier.load if empty else running.applier.apply
+            if not empty:
+                running.ended.notes.append(_REBASELINED)
             await read.load(apply, advance)
         else:
             await read.bring(
@@ -259,9 +265,19 @@ class Pass:
             running.ended.notes.append(f"{len(judgement.kept)} deletes were rejected and stay")
         if judgement.held:
             running.ended.notes.append(f"deletes held: {judgement.reason}")
+        await self._remove_keys(running, judgement.allowed)
+        tally = running.applier.tally
+        for _ in range(_LOOKS_MAX):  # parents of a tree can go once their children have
+            keys, tally.again_absent = sorted(set(tally.again_absent)), []
+            if keys:
+                await self._remove_keys(running, keys)
+            if not keys or len(set(tally.again_absent)) >= len(keys):
+                return
+
+    async def _remove_keys(self, running: _Running, keys: Sequence[bytes]) -> None:
         rows = self._ground.batch_rows
-        for at in range(0, len(judgement.allowed), rows):
-            await running.applier.remove(judgement.allowed[at : at + rows])
+        for at in range(0, len(keys), rows):
+            await running.applier.remove(keys[at : at + rows])
 
     async def _look_again(self, running: _Running) -> None:
         """Give what waited another chance, as long as that gets anything done."""

@@ -104,8 +104,11 @@ class Target(Protocol):
     async def describe(self, entity: str) -> Shape:
         """Columns of the target's table now; empty when there is no table."""
 
-    async def create(self, plan: Plan) -> bool:
-        """Create the table of a mirror entity if it is absent; True when it was created."""
+    async def create(self, plan: Plan, order: Sequence[str]) -> bool:
+        """Create the table of a mirror entity if it is absent; True when it was created.
+
+        ``order`` names the source's columns in the order that the table is to have.
+        """
 
     async def widen(self, plan: Plan) -> tuple[str, ...]:
         """Add drafted columns that the table lacks; names of those added."""

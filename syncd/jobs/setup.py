@@ -71,8 +71,8 @@ class Setup:
             found = describe_found(name, entity, await source.describe(name))
             await site.runs.pin(name, found)
             done.append(f"{name}: pinned {len(found)} columns")
-        plan = await self._mapped(name)
-        if entity.transform is None and await site.target.create(plan):
+        plan, order = await self._mapped(name)
+        if entity.transform is None and await site.target.create(plan, order):
             done.append(f"{name}: created {entity.into} with {len(plan.drafted)} columns")
         elif entity.transform is None and accept:
             added = await site.target.widen(plan)
@@ -82,13 +82,14 @@ class Setup:
             done.append(f"{name}: added {plan.soft_delete} to {entity.into}")
         return done
 
-    async def _mapped(self, name: str) -> Plan:
-        """The plan as far as it can be made before the table exists."""
+    async def _mapped(self, name: str) -> tuple[Plan, Sequence[str]]:
+        """The plan as far as it can be made before the table exists; the columns in order."""
         site = self._site
         pinned = (await site.runs.pinned())[name]
         target = await site.target.describe(name)
         mapped = map_columns(site.config, name, pinned.columns, target)
-        return complete(site.config, name, mapped, entity_id=pinned.entity_id, shape=0)
+        plan = complete(site.config, name, mapped, entity_id=pinned.entity_id, shape=0)
+        return plan, list(pinned.columns)
 
     async def validate(self) -> list[Check]:
         """Look at everything that a run needs, and write nothing."""

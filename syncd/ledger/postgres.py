@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from syncd.errors import FencedError
 from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan
@@ -33,6 +34,10 @@ SELECT {", ".join(entry_rows.COLUMNS)} FROM syncd_fingerprint
 WHERE entity_id = $1 AND key = ANY($2::bytea[]) ORDER BY key
 """
 _LOCK_FOR_UPDATE = f"{_LOCK} FOR UPDATE"
+_DISPUTED = """
+SELECT key, column_name FROM syncd_conflict
+WHERE entity_id = $1 AND key = ANY($2::bytea[]) AND status = 'open'
+"""
 _STAGE = """
 CREATE TEMP TABLE syncd_stage_entry (LIKE syncd_fingerprint INCLUDING DEFAULTS) ON COMMIT DROP
 """
@@ -172,7 +177,14 @@ class PostgresLedger:
         statement = self._sql(_LOCK_FOR_UPDATE) if writes else self._sql(_LOCK)
         rows = await connection.fetch(statement, plan.entity_id, keys)
         remaps = self._remaps.get(plan.entity_id, {})
-        return {row["key"]: entry_rows.to_entry(row, plan.shape, remaps) for row in rows}
+        found = {row["key"]: entry_rows.to_entry(row, plan.shape, remaps) for row in rows}
+        disputed: dict[bytes, set[str]] = {key: set() for key, e in found.items() if e.open}
+        if disputed:
+            for row in await connection.fetch(self._sql(_DISPUTED), plan.entity_id, list(disputed)):
+                disputed[row["key"]].add(row["column_name"])
+        for key, names in disputed.items():
+            found[key] = replace(found[key], disputed=frozenset(names))
+        return found
 
     async def load(self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence[Fresh]) -> None:
         """Store new entries straight into the table."""

@@ -92,7 +92,7 @@ SELECT entity_id, name, pinned::text AS pinned, source_epoch, position, identity
 FROM syncd_entity WHERE pipeline = $1
 """
 _PIN = """
-INSERT INTO syncd_entity (pipeline, name, pinned) VALUES ($1, $2, $3::jsonb)
+INSERT INTO syncd_entity (pipeline, name, pinned) VALUES ($1, $2, $3::json)
 ON CONFLICT (pipeline, name) DO UPDATE
 SET pinned = excluded.pinned, drift = '', identity = '' RETURNING entity_id
 """

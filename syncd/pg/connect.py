@@ -37,6 +37,12 @@ _CLOSE_S_MAX: Final = 5.0
 _ACQUIRE_S_MAX: Final = 60.0  # longer than any lock that a writer waits for
 _IDLE_S_MAX: Final = 60.0  # firewalls forget; the next run opens anew rather than wait for them
 _STATEMENTS_CACHED: Final = 100  # asyncpg's own default
+_CLOSING_FAILED: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 _SEARCH_PATH_IN_DSN: Final = re.compile(r"[?&]search_path=").search
 # These say nothing once a transaction runs, or stay as the proxy's user has them.
 _NOT_LOCAL: Final = frozenset({"default_transaction_read_only", "search_path"})
@@ -71,9 +77,9 @@ async def open_connection(
 ) -> Connection:
     """A new connection with ``SESSION_SETTINGS``.
 
-    A ``search_path`` (quoted names) takes the place of ours, as does one in the DSN. A
-    ``lock_timeout_s`` of 0 waits as long as the statement may run. With ``prepared_statements``
-    false every transaction must begin with ``begin_settings``.
+    A ``search_path`` (quoted names) takes the place of ours, as does one in the DSN; None leaves
+    the role's own. A ``lock_timeout_s`` of 0 waits as long as the statement may run. With
+    ``prepared_statements`` false every transaction must begin with ``begin_settings``.
     Raises TransientError when the server cannot be reached in time, ConfigError when it refuses
     the login or the DSN cannot be read.
     """
@@ -168,7 +174,7 @@ async def close_connection(connection: Connection) -> None:
     with anyio.CancelScope(shield=True):
         try:
             await connection.close(timeout=_CLOSE_S_MAX)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except _CLOSING_FAILED:
             connection.terminate()
 
 

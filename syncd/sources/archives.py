@@ -74,6 +74,9 @@ def tar_members(chunks: Chunks, name: str) -> Iterator[Member]:
                 yield member, _pieces(tar.extractfile(info), info.size, name)
             elif not info.isdir():
                 yield member, None
+    # What follows the last member is padding, but only the end proves the stream whole.
+    for _ in chunks:
+        pass
 
 
 def zip_members(file: io.FileIO, name: str, max_ratio: int) -> Iterator[Member]:

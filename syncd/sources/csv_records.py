@@ -91,11 +91,11 @@ class CsvRecords(LineRecords):
         choose = itemgetter(*places)
         return lambda record: choose(split(record, fields))
 
-    def examine(self, record: bytes) -> Flaw | None:
-        """The flaw of one record by its bytes alone; see ``Records``."""
+    def examine(self, record: bytes, offset: int) -> Flaw | None:
+        """The flaw of the record that stands at ``offset``; see ``Records``."""
         if len(record) > self._max_bytes:
             return too_long(self._leading_of(record))
-        found = Gathering(0, 0)
+        found = Gathering(offset, 0)
         self._look(record + b"\n", 0, found, is_last=True)
         return self._checked(found, record).flaws.get(0)
 
@@ -183,7 +183,7 @@ class CsvRecords(LineRecords):
         if match:
             record = _without_end(match.group())
             if record:
-                flaw = self._ragged(record) if self.names else None
+                flaw = self._ragged(record, found.at + start) if self.names else None
                 found.add(record, start, found.line_at(data, start), flaw)
             return match.end()
         broken = self._end_of_fields(data, start)
@@ -219,12 +219,16 @@ class CsvRecords(LineRecords):
         match = self._grammar.fields.match(data, start)
         return match.end() if match else start
 
-    def _ragged(self, record: bytes) -> Flaw | None:
+    def _ragged(self, record: bytes, offset: int) -> Flaw | None:
         values = self._grammar.split(record)
         if len(values) == len(self.names):
             return None
-        code = "ragged_short" if len(values) < len(self.names) else "ragged_long"
-        return Flaw(Severity.WARNING, code, self._named(values))
+        if len(values) > len(self.names):
+            return Flaw(Severity.WARNING, "ragged_long", self._named(values))
+        # Half of a line end may be left of it.
+        if not self.is_ended and offset + len(record) + 1 >= self._file.size:
+            return Flaw(Severity.ERROR, "cut_record", self._named(values[:-1]))
+        return Flaw(Severity.WARNING, "ragged_short", self._named(values))
 
     def _broken(self, before: bytes, rest: bytes) -> Flaw:
         quote = self._grammar.dialect.quote

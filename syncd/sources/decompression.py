@@ -50,9 +50,12 @@ def decompressed(chunks: Chunks, suffix: str, name: str, max_ratio: int) -> Chun
 
 
 def bounded_ratio(chunks: Chunks, taken: Callable[[], int], name: str, max_ratio: int) -> Chunks:
-    """``chunks`` as long as they are at most ``max_ratio`` times what ``taken`` says went in."""
+    """``chunks`` as long as they are at most ``max_ratio`` times what ``taken`` says went in.
+
+    None of them is empty.
+    """
     given = 0
-    for chunk in chunks:
+    for chunk in filter(None, chunks):
         given += len(chunk)
         if given > _RATIO_FREE_BYTES and given > max_ratio * taken():
             raise SourceError(
@@ -109,7 +112,8 @@ def transcoded(chunks: Chunks, encoding: str, name: str) -> Chunks:
 def is_utf8(encoding: str) -> bool:
     """Whether that is a name of UTF-8 (or of ASCII, which it contains). Raises ConfigError."""
     try:
-        b"".decode(encoding)  # Of what Python knows by a name, not all is an encoding of text.
+        # Of what Python knows by a name, not all is an encoding of text, and it says so here.
+        b"\0\0\0\0".decode(encoding, "replace")
         codec = codecs.lookup(encoding)
     except (LookupError, ValueError) as error:
         raise ConfigError(

@@ -163,9 +163,26 @@ def _spool_members(
     opener: Opener, paths: frozenset[str], opened: dict[str, DumpFile | SyncdError]
 ) -> Generator[None, None, list[str]]:
     """Fill ``opened`` with the members that are wanted; the names of all members."""
+    archive = visible(Path(opener.config.path).name)
+    try:
+        with undamaged(archive):
+            return (yield from _spool_each(opener, paths, opened, archive))
+    except SourceError as error:
+        # A stream that broke inside a member cannot go on after it; the first reason is the one.
+        first = next((e for e in opened.values() if isinstance(e, SourceError)), None)
+        if first is None:
+            raise
+        raise first from error
+
+
+def _spool_each(
+    opener: Opener,
+    paths: frozenset[str],
+    opened: dict[str, DumpFile | SyncdError],
+    archive: str,
+) -> Generator[None, None, list[str]]:
     config, names = opener.config, set[str]()
-    archive = visible(Path(config.path).name)
-    with undamaged(archive), _open_root(config.path) as file:
+    with _open_root(config.path) as file:
         check_size(archive, os.fstat(file.fileno()).st_size, config.max_file_bytes)
         for name, content in _members(config, file, archive):
             if name in names:

@@ -53,8 +53,8 @@ class NdjsonRecords(LineRecords):
         self.picker = self._objects.picker
         self.names = self._objects.names(self.stretches())
 
-    def examine(self, record: bytes) -> Flaw | None:
-        """The flaw of one record by its bytes alone."""
+    def examine(self, record: bytes, offset: int) -> Flaw | None:  # noqa: ARG002
+        """The flaw of one record; its bytes alone show it."""
         return too_long({}) if len(record) > self._max_bytes else self._objects.flaw(record)
 
     def _cut(self, data: bytes, found: Gathering, *, is_last: bool) -> int:  # noqa: ARG002
@@ -122,8 +122,8 @@ class JsonArrayRecords(DumpRecords):
                     "the dump may be cut off; have it made again",
                 )
 
-    def examine(self, record: bytes) -> Flaw | None:
-        """The flaw of one record by its bytes alone."""
+    def examine(self, record: bytes, offset: int) -> Flaw | None:  # noqa: ARG002
+        """The flaw of one record; its bytes alone show it."""
         return too_long({}) if len(record) > self._max_bytes else self._objects.flaw(record)
 
     def _cut(self, data: bytes, found: Gathering, *, is_first: bool) -> tuple[int, bool]:

@@ -2,8 +2,8 @@
 
 A snapshot is a read-only repeatable-read transaction. Single rows are fetched on its own
 connection; scans and full reads run on a second one that imports the snapshot, so that both go on
-at the same time and see the same data. Each step stands behind a savepoint: one that fails or is
-cancelled leaves the snapshot usable for the next entity.
+at the same time and see the same data. A fetch stands behind a savepoint, and a stream that was
+given up is followed by a new connection: one entity's failure leaves the snapshot to the next.
 """
 
 import math
@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 from unicodedata import normalize
 
 import anyio
@@ -22,13 +22,20 @@ from syncd.errors import (
     ConfigError,
     DriftError,
     InvariantError,
+    SyncdError,
     TransientError,
 )
 from syncd.flow.keys import KeyIssue, decode_key
 from syncd.flow.model import Kind, Plan, Read, Shape
 from syncd.flow.ports import Emit, EmitReads, Snapshot, Tell
 from syncd.pg.catalog import query_columns, table_columns
-from syncd.pg.connect import Connection, Connections, begin_settings, open_connection
+from syncd.pg.connect import (
+    Connection,
+    Connections,
+    begin_settings,
+    close_connection,
+    open_connection,
+)
 from syncd.pg.dialect import table_ident
 from syncd.pg.errors import translate
 from syncd.sources.postgres_records import (
@@ -127,6 +134,7 @@ class _Snapshot:
         self._reader = reader
         self._tables = tables
         self._stack = stack
+        self._stream_stack = AsyncExitStack()
         self._statements: dict[str, Statements] = {}
         self._snapshot_id = ""
         self._streaming: Connection | None = None
@@ -135,17 +143,16 @@ class _Snapshot:
 
     async def begin(self) -> None:
         """Take the position, then the snapshot."""
-        self._main, self.position = await self._opened()
+        self._main, self.position = await self._opened(self._stack)
+        self._stack.push_async_callback(self._stream_stack.aclose)
         if self._reader.shares_snapshots:
             with translate("sharing a snapshot of the source"):
                 self._snapshot_id = await _exported(self._main)
         if not self._snapshot_id:
             # Two looks of their own: nothing may be concluded beyond the earlier one.
-            self._streaming, position = await self._opened()
-            self.position = min(self.position, position)
             with translate("beginning to read the source"):
                 await self._main.execute(_LOOK)
-                await self._streaming.execute(f"{_NO_TIMEOUT}; {_LOOK}")
+            await self._imported()
 
     async def identity(self, plan: Plan) -> str:
         """Nothing is cheap that proves a whole table unchanged."""
@@ -203,9 +210,9 @@ class _Snapshot:
                 found.add(await self._main.fetch(statements.fetch_folded, *_arrays(lacking)))
         return [found.reads[key] for key in sorted(found.reads)]
 
-    async def _opened(self) -> tuple[Connection, int]:
+    async def _opened(self, stack: AsyncExitStack) -> tuple[Connection, int]:
         """A connection in a transaction of its own and the position before it."""
-        connection = await self._stack.enter_async_context(self._reader.connections.acquire())
+        connection = await stack.enter_async_context(self._reader.connections.acquire())
         with translate("beginning to read the source"):
             version = connection.get_server_version().major
             if version < _VERSION_MIN:
@@ -214,7 +221,7 @@ class _Snapshot:
                 )
             position = await connection.fetchval(_POSITION)
             await _begin(connection)
-        self._stack.push_async_callback(_end, connection)
+        stack.push_async_callback(_end, connection)
         return connection, position
 
     async def _compiled(self, plan: Plan) -> Statements:
@@ -239,36 +246,37 @@ class _Snapshot:
         The server must say something within ``statement_timeout_s``; the consumer may take as
         long as it likes.
         """
-        silence_s = self._reader.silence_s_max
+        doing = f"entity {plan.name}: reading the source"
+        stream = _Stream(collector, emit, self._reader.silence_s_max)
         async with self._stream_lock:
             connection = await self._imported()
-            async with _step(connection, f"entity {plan.name}: reading the source"):
-                with anyio.CancelScope(deadline=anyio.current_time() + silence_s) as scope:
-
-                    async def take(piece: bytes) -> None:
-                        for item in collector.feed(piece):
-                            scope.deadline = math.inf
-                            await emit(item)
-                            scope.deadline = anyio.current_time() + silence_s
-
-                    tag = await connection.copy_from_query(
-                        statement, output=take, format=form, timeout=_NO_LIMIT_S
-                    )
-                if scope.cancelled_caught:
-                    raise TransientError(
-                        f"entity {plan.name}: the source said nothing for {silence_s:g} s",
-                        hint="raise statement_timeout_s, or add an index on the key",
-                    )
-            for item in collector.finish():
-                await emit(item)
-        if tag != f"COPY {collector.rows}":
+            try:
+                with translate(doing, reading=True):
+                    await stream.copy(connection, statement, form)
+            finally:
+                if not stream.tag:
+                    # The driver may have lost its place in the stream: never used again.
+                    await close_connection(connection)
+                    await self._stream_stack.aclose()
+        if not stream.tag:
+            raise TransientError(
+                f"{doing}: nothing came for {self._reader.silence_s_max:g} s",
+                hint="raise statement_timeout_s, or add an index on the key",
+            )
+        for item in collector.finish():
+            await emit(item)
+        if stream.tag != f"COPY {collector.rows}":
             raise cut_off()
         return collector.rows
 
     async def _imported(self) -> Connection:
         """The connection for streams, on the same snapshot as the main one."""
-        if self._streaming is None:
-            connection, _ = await self._opened()
+        if self._streaming is not None and not self._streaming.is_closed():
+            return self._streaming
+        connection, position = await self._opened(self._stream_stack)
+        if not self._snapshot_id:
+            self.position = min(self.position, position)
+        else:
             try:
                 await connection.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot_id}'")
             except asyncpg.PostgresError:
@@ -277,9 +285,57 @@ class _Snapshot:
                     "the source's second connection cannot see the snapshot of the first",
                     hint="does a proxy lead to several servers? it is tried without sharing",
                 ) from None
-            await connection.execute(_NO_TIMEOUT)
-            self._streaming = connection
-        return self._streaming
+        with translate("beginning to read the source"):
+            await connection.execute(f"{_NO_TIMEOUT}; {_LOOK}")
+        self._streaming = connection
+        return connection
+
+
+class _Stream(Generic[_T]):
+    """One COPY on its way through a collector to a consumer."""
+
+    def __init__(
+        self, collector: Collector[_T], emit: Callable[[_T], Awaitable[None]], silence_s: float
+    ) -> None:
+        self._collector = collector
+        self._emit = emit
+        self._silence_s = silence_s
+        self._scope = anyio.CancelScope()
+        self._failed: BaseException | None = None
+        self.tag = ""
+
+    async def copy(
+        self, connection: Connection, statement: str, form: Literal["binary", "text"]
+    ) -> None:
+        """Run the COPY; ``tag`` is what the server said at its end, '' when it was given up.
+
+        It is given up when nothing comes in time, and when the collector or the consumer raises;
+        then that is raised here.
+        """
+        with self._scope as scope:
+            scope.deadline = anyio.current_time() + self._silence_s
+            self.tag = await connection.copy_from_query(
+                statement, output=self._take, format=form, timeout=_NO_LIMIT_S
+            )
+        if self._failed is not None:
+            raise self._failed
+
+    async def _take(self, piece: bytes) -> None:
+        """Never raises into the driver, but for mistakes of Python.
+
+        The driver would cancel the COPY at the server, and wait for ever for its answer when
+        this piece happened to be the last. The scope cancels only what is really under way.
+        """
+        if self._failed is not None:
+            return
+        try:
+            for item in self._collector.feed(piece):
+                self._scope.deadline = math.inf
+                await self._emit(item)
+                self._scope.deadline = anyio.current_time() + self._silence_s
+        except (SyncdError, anyio.get_cancelled_exc_class()) as error:
+            self._failed = error
+            self._scope.cancel()
 
 
 class _Found:
@@ -351,11 +407,11 @@ async def _end(connection: Connection) -> None:
 async def _roll_back(connection: Connection, statement: str) -> None:
     if connection.is_closed():
         return
-    with (
-        suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError),
-        anyio.move_on_after(_ROLLBACK_S_MAX, shield=True),
-    ):
-        await connection.execute(statement)
+    with anyio.move_on_after(_ROLLBACK_S_MAX, shield=True) as scope:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await connection.execute(statement)
+    if scope.cancelled_caught:
+        connection.terminate()
 
 
 @asynccontextmanager

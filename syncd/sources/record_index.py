@@ -95,8 +95,9 @@ class Indexer:
         if b"" in keys:
             sizes = list(sizes)
             for at in [at for at, key in enumerate(keys) if not key]:
-                flaw = stretch.flaws.get(at) or self._records.examine(stretch.records[at])
-                keys[at], told = self._careful_key(stretch.records[at], flaw, stretch.lines[at])
+                record, line = stretch.records[at], stretch.lines[at]
+                flaw = stretch.flaws.get(at) or self._records.examine(record, stretch.offsets[at])
+                keys[at], told = self._careful_key(record, flaw, line)
                 issues += told
                 if flaw:
                     sizes[at] |= FLAWED
@@ -171,7 +172,7 @@ class RowReader:
         return Read(one.key, row, one.digest, self._placed(one, issues) if issues else ())
 
     def _doubtful(self, one: Located, record: bytes) -> Read:
-        flaw = self._records.examine(record) if one.is_flawed else None
+        flaw = self._records.examine(record, one.offset) if one.is_flawed else None
         found: tuple[Issue, ...] = ()
         if one.is_twice:
             found = (Issue(Severity.ERROR, "duplicate_key"),)

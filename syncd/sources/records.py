@@ -14,6 +14,7 @@ and never looked at one by one. The others carry a **flaw**.
 | record_too_long | error | is longer than ``max_record_bytes`` |
 | json_syntax | error | is not JSON |
 | json_kind | error | is JSON, but no object |
+| cut_record | error | is short, the last of its file, and has no line end: it was cut off |
 | no_final_newline | warning | is the last of its file and has no line end (a sign of a cut dump) |
 
 A record with an error is present at the source when its key can still be read; its values are not
@@ -100,8 +101,8 @@ class Records(Protocol):
     def picker(self, names: Sequence[str]) -> Pick:
         """What gives the values of ``names`` of a sound record. The answer raises BadRecord."""
 
-    def examine(self, record: bytes) -> Flaw | None:
-        """The flaw of one record, by its bytes alone; None when it is sound."""
+    def examine(self, record: bytes, offset: int) -> Flaw | None:
+        """The flaw of the record that stands at ``offset``; None when it is sound."""
 
 
 def lines_from(first: int, count: int) -> Sequence[int]:

@@ -71,10 +71,12 @@ def created_type(type_: ColumnType) -> str:
     return _CREATED_TYPES[type_.kind]
 
 
-def create_table(name: str, plan: Plan) -> str:
-    """CREATE TABLE of a mirror: its columns and the key, nothing else."""
+def create_table(name: str, plan: Plan, order: Sequence[str]) -> str:
+    """CREATE TABLE of a mirror: its columns in the ``order`` of the source, and the key."""
+    places = {column: at for at, column in enumerate(order)}
+    drafted = sorted(plan.drafted, key=lambda column: places[column.name])
     key = ", ".join(ident(plan.drafted[at].into) for at in plan.target_key)
-    columns = ", ".join(f"{ident(c.into)} {created_type(c.type)}" for c in plan.drafted)
+    columns = ", ".join(f"{ident(c.into)} {created_type(c.type)}" for c in drafted)
     return f"CREATE TABLE {name} ({columns}, PRIMARY KEY ({key}))"
 
 

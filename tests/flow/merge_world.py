@@ -108,7 +108,11 @@ def as_sent(row: Row) -> Row:
 
 
 class World:
-    """``source`` and ``target`` may be edited freely between nights; None means no row."""
+    """``source`` and ``target`` may be edited freely between nights; None means no row.
+
+    ``disputed`` are the columns whose conflict is open, as the ledger keeps them; a world that is
+    not ``is_exact`` does not tell the merge which they are, only that there are some.
+    """
 
     def __init__(
         self, plan: Plan, source: Row | None, *, store: Callable[[Row], Row] = as_sent
@@ -118,6 +122,8 @@ class World:
         self.target: Row | None = None
         self.entry: Entry | None = None
         self.store = store
+        self.is_exact = True
+        self.disputed: set[str] = set()
         self.position = 0
 
     def night(
@@ -146,11 +152,14 @@ class World:
         previous_run: bytes | None = None,
     ) -> Decision:
         """What would be done, doing nothing."""
+        entry = self.entry
+        if self.is_exact and entry is not None and entry.open:
+            entry = replace(entry, disputed=frozenset(self.disputed))
         return merge_row(
             self.plan,
             HASHER,
             mark,
-            entry=self.entry,
+            entry=entry,
             draft=self.source,
             target=self.target,
             forced=forced,
@@ -160,6 +169,8 @@ class World:
     def carry_out(self, decision: Decision) -> None:
         """Write, read back and record, as one step."""
         self.entry = decision.entry
+        self.disputed -= set(decision.closed)
+        self.disputed |= {c.column for c in decision.conflicts if c.kind != "overwritten"}
         if decision.write is Write.DELETE:
             self.target = None
         elif decision.write is not Write.NOTHING:
@@ -198,10 +209,13 @@ def merged(
     target: Row,
     *,
     is_open: bool = False,
+    disputed: set[str] | None = None,
     forced: Mapping[str, bytes] | None = None,
 ) -> Decision:
     """The decision, carried out and confirmed, for a live row present on both sides."""
     world = World(plan, draft)
+    world.is_exact = disputed is not None
+    world.disputed = disputed or set()
     world.target = target
     world.position = 1
     world.entry = entry_of(hashes_of(*source_base), hashes_of(*target_base), is_open=is_open)

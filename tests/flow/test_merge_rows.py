@@ -43,6 +43,7 @@ def decided(
 ) -> Decision:
     """The decision for a record in ``state`` whose bases are A, carried out and confirmed."""
     world = World(plan, draft)
+    world.is_exact = False
     world.target, world.position = target, 1
     if state is not State.NONE:
         world.entry = entry_of(
@@ -392,7 +393,7 @@ def test_a_delete_knows_columns_of_which_the_source_said_nothing(
 
 
 def test_a_kept_row_does_not_end_an_older_conflict() -> None:
-    """Staff took one edit back, the source's value waits there: it goes on if the record returns."""
+    """Where staff took an edit back the source's value waits, in case the record returns."""
     plan = plan_of("a", "b", "c")
     decision = decided(
         State.LIVE,

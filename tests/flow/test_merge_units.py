@@ -118,13 +118,14 @@ def test_a_group_heals_as_one() -> None:
     assert not decision.entry.open
 
 
-def test_a_group_that_is_settled_closes_all_its_members() -> None:
+@pytest.mark.parametrize("start", [b"A", b"C"])
+def test_a_group_that_is_settled_closes_all_its_members(start: bytes) -> None:
     """While another column stays pending, the settled group's conflicts still end together."""
     decision = merged(
         PAIR,
         (b"B", b"B", b"A"),
         (b"A", b"A", b"A"),
-        (b"B", b"B", b"A"),
+        (b"B", b"B", start),
         (b"A", b"X", b"A"),
         is_open=True,
     )
@@ -156,13 +157,72 @@ def test_a_member_that_is_not_merged_follows_its_own_ownership() -> None:
     assert (decision.written, decision.reason) == ((0,), "target_owned:start")
 
 
-def test_a_group_is_forced_only_as_a_whole() -> None:
-    """An operator who saw one of two members has not decided for the pair."""
-    base, draft, target = (b"A", b"A", b"A"), (b"B", b"A", b"B"), (b"X", b"A", b"Y")
-    one = merged(PAIR, base, base, draft, target, forced={"end": hash_of(b"X")})
-    both = {"end": hash_of(b"X"), "start": hash_of(b"Y")}
-    assert one.written == ()
-    assert merged(PAIR, base, base, draft, target, forced=both).written == (0, 2)
+@pytest.mark.parametrize(
+    ("forced", "written", "told"),
+    [
+        ({}, (), ()),
+        ({"end": b"X"}, (), ("end", "start")),
+        ({"end": b"X", "start": b"Z"}, (), ("end", "start")),
+        ({"end": b"X", "start": b"Y"}, (0, 2), ()),
+    ],
+)
+def test_a_group_is_forced_only_as_a_whole(
+    forced: dict[str, bytes], written: tuple[int, ...], told: tuple[str, ...]
+) -> None:
+    """An operator who saw one of two members has not decided for the pair; he is told again."""
+    bases = (b"B", b"A", b"B"), (b"A", b"A", b"A")
+    seen = {column: hash_of(value) for column, value in forced.items()}
+    draft, target = (b"B", b"A", b"B"), (b"X", b"A", b"Y")
+    decision = merged(PAIR, *bases, draft, target, is_open=True, forced=seen)
+    assert decision.written == written
+    assert tuple(c.column for c in decision.conflicts) == told
+
+
+# Which columns are in conflict
+
+
+ROUNDED = (b"a", b"B"), (b"A", b"A")  # the target made A of a; B waits behind an edit
+
+
+@pytest.mark.parametrize(
+    ("disputed", "written"), [(None, (0, 1)), ({"b"}, (1,)), ({"a", "b"}, (0, 1)), ({"a"}, (0,))]
+)
+def test_only_a_column_in_conflict_is_healed(
+    disputed: set[str] | None, written: tuple[int, ...]
+) -> None:
+    """What the target stores in its own form is not written again for another's sake (case 66)."""
+    row = (b"a", b"B"), (b"A", b"A")
+    decision = merged(plan_of("a", "b"), *ROUNDED, *row, is_open=True, disputed=disputed)
+    assert decision.written == written
+
+
+@pytest.mark.parametrize(
+    ("disputed", "is_open"), [(None, True), ({"b"}, True), (set(), False), ({"a"}, False)]
+)
+def test_only_a_column_in_conflict_keeps_a_row_open(
+    disputed: set[str] | None, *, is_open: bool
+) -> None:
+    """Column b is resolved for the target: once a is settled nobody need look again."""
+    bases, row = ((b"B", b"B"), (b"A", "")), ((b"B", b"B"), (b"B", b"X"))
+    decision = merged(plan_of("a", "b"), *bases, *row, is_open=True, disputed=disputed)
+    assert decision.entry.open is is_open
+
+
+@pytest.mark.parametrize(("disputed", "written"), [({"end"}, (2,)), ({"other"}, ())])
+def test_a_group_is_in_conflict_with_any_member(
+    disputed: set[str], written: tuple[int, ...]
+) -> None:
+    """The pair is healed when either member's conflict is open."""
+    decision = merged(
+        PAIR,
+        (b"A", b"A", b"B"),
+        (b"A", b"A", b"A"),
+        (b"A", b"A", b"B"),
+        (b"A", b"A", b"A"),
+        is_open=True,
+        disputed=disputed,
+    )
+    assert decision.written == written
 
 
 # What an operator decided

@@ -137,7 +137,6 @@ async def test_an_unterminated_quote_is_a_cut_dump(tmp_path: Path, text: str) ->
         ("id,a\n1,x\n2,y\r", 3),
         ('id,a\n1,x\n2,"y\nz"', 3),
         ("id,a", 1),
-        ("id,a\n1,x\n2", 3),
     ],
 )
 async def test_a_last_line_without_an_end_is_told(tmp_path: Path, text: str, place: int) -> None:
@@ -145,6 +144,18 @@ async def test_a_last_line_without_an_end_is_told(tmp_path: Path, text: str, pla
     look = await look_at_text(tmp_path, text)
     assert look.places[-1] == ("no_final_newline", f"{FILE}:{place}")
     assert look.told[-1].severity is Severity.WARNING
+
+
+@pytest.mark.parametrize("end", ["", "\r"])
+async def test_a_last_line_that_is_short_and_has_no_end_was_cut(tmp_path: Path, end: str) -> None:
+    """Its values are not used; its key is, when a delimiter shows that all of it is there."""
+    look = await look_at_text(tmp_path, f"id,b,c\n11,x,y\n12,x{end}")
+    assert look.own == [("cut_record", "", f"{FILE}:3")]
+    assert look.digests[1] == 0
+    look = await look_at_text(tmp_path, f"id,b,c\n11,x,y\n1{end}")
+    assert look.places == [("cut_record", f"{FILE}:3"), ("no_final_newline", f"{FILE}:3")]
+    look = await look_at_text(tmp_path, "id,b,c\n12,x\n11,x,y")
+    assert look.codes == {"ragged_short": 1, "no_final_newline": 1}
 
 
 async def test_ndjson_without_a_final_line_end_is_told(tmp_path: Path) -> None:
@@ -307,7 +318,7 @@ async def test_a_long_record_is_skipped_but_present(
     assert look.rows == len(look.keys) == 3
     assert look.own == ([("record_too_long", "", f"{FILE}:{line}")] if over else [])
     assert look.codes == ({} if end else {"no_final_newline": 1})
-    assert [row[1] for row in look.values()] == ["1", MISSING if over else "2", "3"]
+    assert [row[0] for row in look.values()] == ["1", MISSING if over else "2", "3"]
 
 
 async def test_a_long_quoted_record_is_skipped_too(tmp_path: Path) -> None:

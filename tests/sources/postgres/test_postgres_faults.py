@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import asyncpg
 import pytest
 
@@ -122,12 +123,64 @@ async def test_a_scan_that_was_given_up_leaves_the_snapshot_usable(
     assert await statements(admin, "%pg_sleep%") == 0
 
 
+@pytest.mark.parametrize("rows", [3, 20_000])
+@pytest.mark.parametrize("look", ["scan", "read"])
+async def test_a_consumer_that_fails_on_the_last_block_delays_nothing(
+    admin: Any, make_reader: MakeReader, rows: int, look: str
+) -> None:
+    """The COPY is over by then, so there is nothing to cancel at the server and to wait for."""
+    await admin.execute(f"CREATE TABLE t AS SELECT g AS id FROM generate_series(1, {rows}) g")
+    reader = make_reader({"t": "public.t"}, batch_rows=1)
+    plan = await plan_from(reader, "t")
+
+    async def fail(_: object) -> None:
+        raise DriftError("the consumer's own")
+
+    async def cancel(_: object) -> None:
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(3):
+        async with reader.open([plan]) as snapshot:
+            run: Any = getattr(snapshot, look)
+            with pytest.raises(DriftError, match="the consumer's own"):
+                await run(plan, fail, unexpected)
+            with anyio.CancelScope() as scope:
+                await run(plan, cancel, unexpected)
+            assert scope.cancelled_caught
+            assert (await scan(snapshot, plan)).rows == rows
+
+
+@pytest.mark.trust
+async def test_a_cancel_at_any_moment_is_quick_and_leaks_nothing(
+    admin: Any, make_reader: MakeReader
+) -> None:
+    """While opening, sorting, streaming, waiting for the consumer or closing (case 23)."""
+    await admin.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 40000) g")
+    reader = make_reader({"t": "public.t"}, batch_rows=500)
+    plan = await plan_from(reader, "t")
+
+    async def look(delay_s: float) -> None:
+        with anyio.move_on_after(delay_s):
+            async with reader.open([plan]) as snapshot:
+                await snapshot.scan(plan, lambda _: anyio.sleep(0.001), unexpected)
+                await snapshot.read(plan, lambda _: anyio.lowlevel.checkpoint(), unexpected)
+
+    for step in range(60):
+        with anyio.fail_after(4):
+            await look(step * 0.002)
+    assert reader.connections.size <= postgres._CONNECTIONS_MAX
+    async with reader.open([plan]) as snapshot:
+        assert (await scan(snapshot, plan)).rows == 40_000
+    await until(partial(statements, admin, "COPY%"), wanted=False)
+
+
 async def test_a_silent_server_is_given_up(make_reader: MakeReader) -> None:
     """A stream has no limit but on silence (case 20)."""
     reader = make_reader({"slow": SLOW}, statement_timeout_s=0.3)
     plan = plan_of("slow", {"id": INTEGER, "x": TEXT}, ["id"])
     async with reader.open([plan]) as snapshot:
-        with pytest.raises(TransientError, match="said nothing"):
+        with pytest.raises(TransientError, match="nothing came for"):
             await scan(snapshot, plan)
 
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL source against a real server: one snapshot, whole reads, all rows accounted for."""
+"""The PostgreSQL source against a real server: one snapshot, whole reads, all rows counted."""
 
 # ruff: noqa: S608 - the statements are made of constants.
 
