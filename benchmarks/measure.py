@@ -7,8 +7,10 @@ the process, of the largest one where a shell starts several.
 """
 
 import os
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from msgspec import Struct
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _TAIL_CHARACTERS: Final = 2000
+SECONDS_MAX: Final = 3600.0
 
 
 class Sample(Struct, frozen=True):
@@ -47,10 +50,11 @@ def run(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     keep_output: bool = True,
+    seconds_max: float = SECONDS_MAX,
 ) -> Ran:
     """Run ``command`` to its end; without ``keep_output`` its standard output goes nowhere.
 
-    ``environ`` is added to ours.
+    ``environ`` is added to ours. After ``seconds_max`` it is killed with all that it started.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         server_before_s = server_cpu_s(postmaster)
@@ -62,8 +66,15 @@ def run(
             stderr=err,
             env={**os.environ, **(environ or {})},
             cwd=cwd,
+            start_new_session=True,
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        # Not ``Popen.wait``: only ``wait4`` tells what the process has used.
+        timer = threading.Timer(seconds_max, os.killpg, (process.pid, signal.SIGKILL))
+        timer.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        finally:
+            timer.cancel()
         wall_s = time.perf_counter() - begun_s
         process.returncode = os.waitstatus_to_exitcode(status)
         sample = Sample(

@@ -91,6 +91,11 @@ class Stage:
         if statements:
             self.sql(name, *statements)
 
+    def has_database(self, name: str) -> bool:
+        """Whether it is there."""
+        query = f"SELECT count(*) FROM pg_database WHERE datname = '{name}'"  # noqa: S608 - ours
+        return self.number("postgres", query) > 0
+
     def drop_database(self, name: str) -> None:
         """Gone, if it was there."""
         self.sql("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -105,6 +110,14 @@ class Stage:
         for name in databases:
             self.sql(name, "VACUUM (ANALYZE)")
         self.sql("postgres", "CHECKPOINT")
+
+    def row_bytes(self, database: str = SOURCE) -> dict[str, float]:
+        """Bytes of an average row in the heap, and of one in a thousand as COPY text."""
+        heap = "SELECT round(pg_relation_size('item')::numeric / count(*), 1) FROM item"
+        sample = "COPY (SELECT * FROM item WHERE id % 1000 = 1) TO STDOUT"
+        lines = self.sql(database, sample)
+        text = sum(len(line) + 1 for line in lines) / max(len(lines), 1)
+        return {"heap": float(self.sql(database, heap)[0]), "copy_text": round(text, 1)}
 
     def written(self, database: str) -> dict[str, int]:
         """Rows that were ever inserted, updated and deleted in the table ``item``."""
@@ -175,19 +188,37 @@ class Stage:
         codes: Sequence[int] = (0,),
         keep_output: bool = True,
         environ: Mapping[str, str] | None = None,
+        seconds_max: float = measure.SECONDS_MAX,
     ) -> measure.Ran:
-        """A program, measured; BenchError when it ends with another code than ``codes``."""
+        """A program, measured; BenchError when it ends with another code than ``codes``.
+
+        Python's compiled code is kept between runs, as an installation keeps it; where bytecode
+        is not to be written beside our files, each start would compile them anew.
+        """
         ran = measure.run(
             command,
             postmaster=self.postmaster,
             keep_output=keep_output,
-            environ=environ,
-            cwd=_REPOSITORY,  # so that `python -m benchmarks.…` is found
+            environ={
+                "PYTHONDONTWRITEBYTECODE": "",
+                "PYTHONPYCACHEPREFIX": str(self.work_dir / "bytecode"),
+                **(environ or {}),
+            },
+            cwd=_REPOSITORY,  # so that `python -m benchmarks.bare_upsert` is found
+            seconds_max=seconds_max,
         )
         if ran.code not in codes:
             words = " ".join(Path(str(word)).name for word in command[:4])
-            raise BenchError(f"{words} ended with {ran.code}: {ran.err}")
+            raise BenchError(f"{words} ended with {ran.code}: {ran.err.strip()[-500:]}")
         return ran
 
 
 _SYNCD: Final = (sys.executable, "-m", "syncd")
+
+
+def expect(ran: RunOfSyncd, **counts: int) -> None:
+    """Raise BenchError when a run did something else than what was prepared for it."""
+    for name, rows in counts.items():
+        found = ran.counts.get(name, 0)
+        if found != rows:
+            raise BenchError(f"expected {rows} {name}, found {found}: {dict(ran.counts)}")

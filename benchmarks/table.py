@@ -71,23 +71,39 @@ def _lot(night: int) -> str:
 def update_some(night: int) -> str:
     """One row in a hundred gets another quantity and another time."""
     return (
-        "UPDATE item SET quantity = coalesce(quantity, 0) + 1, "  # noqa: S608 - numbers
-        f"updated_at = timestamptz '2025-01-01 00:00:00+00' + interval '{night} day' "
+        f"UPDATE item SET quantity = coalesce(quantity, 0) + 1, {is_updated(night)} "  # noqa: S608
         f"WHERE {_lot(night)} < {CHANGED_PER_MILLE}"
     )
 
 
-def delete_some(night: int) -> str:
-    """One row in a thousand goes; none that was updated in the same night."""
+def is_updated(night: int) -> str:
+    """A condition that rows meet which that night has updated."""
+    return f"updated_at = timestamptz '2025-01-01 00:00:00+00' + interval '{night} day'"
+
+
+def is_deleted(night: int, rows: int) -> str:
+    """A condition that rows meet which that night deletes, as long as they are there."""
     low, high = CHANGED_PER_MILLE, CHANGED_PER_MILLE + GONE_PER_MILLE
-    return f"DELETE FROM item WHERE {_lot(night)} >= {low} AND {_lot(night)} < {high}"  # noqa: S608
+    return f"{_lot(night)} >= {low} AND {_lot(night)} < {high} AND id < {_first_new(night, rows)}"
+
+
+def is_inserted(night: int, rows: int) -> str:
+    """A condition that rows meet which that night has inserted."""
+    return f"id >= {_first_new(night, rows)} AND id < {_first_new(night + 1, rows)}"
+
+
+def delete_some(night: int, rows: int) -> str:
+    """One row in a thousand goes; none that was updated in the same night."""
+    return f"DELETE FROM item WHERE {is_deleted(night, rows)}"  # noqa: S608 - numbers
 
 
 def insert_some(night: int, rows: int) -> str:
     """As many new rows as are deleted, above all keys so far."""
-    count = rows * GONE_PER_MILLE // 1000
-    first = 10 * rows + night * count
-    return fill(first + 1, first + count)
+    return fill(_first_new(night, rows), _first_new(night + 1, rows) - 1)
+
+
+def _first_new(night: int, rows: int) -> int:
+    return 10 * rows + night * (rows * GONE_PER_MILLE // 1000)
 
 
 def update_all(round_: int) -> str:

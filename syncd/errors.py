@@ -7,6 +7,7 @@
     │   ├── DriftError   a schema is not what was pinned; the entity stops, nothing is lost
     │   ├── SourceError  what was read proves nothing (empty, cut off, gone back); no deletes
     │   └── RowError     the target refused one row; names the SQLSTATE and the constraint
+    │       └── LockedError  somebody else holds a row; the batch gives way and is halved
     ├── FencedError      another instance holds the lease; this one stops writing         exit 6
     └── InvariantError   ours: a rule of syncd was broken; the entity stops
 
@@ -78,6 +79,14 @@ class RowError(PermanentError):
         self.sqlstate = sqlstate
         self.constraint = constraint
         self.column = column
+
+
+class LockedError(RowError):
+    """Somebody else holds a row that a batch wants, or a deadlock was about to form.
+
+    The batch is rolled back, so that nobody waits for us while we wait, and halved; a row that is
+    still held when it stands alone is parked and looked at again.
+    """
 
 
 class FencedError(SyncdError):

@@ -2,7 +2,9 @@
 
 import io
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,9 +17,22 @@ from rich.console import Console
 
 from demo import __main__ as demo
 from demo import stage
+from syncd.embedded import Server
 from tests.conftest import REPOSITORY
 
 DEMO_S_MAX = 120
+
+
+README_NIGHT = re.findall(
+    r"<!-- test: night -->\n```text\n(.*?)```",
+    (REPOSITORY / "README.md").read_text("utf-8"),
+    re.DOTALL,
+)[0]
+
+
+def timeless(text: str) -> str:
+    """Without times and durations, and without the blanks that depend on them."""
+    return re.sub(r" +\d+\.\d( s, started \S+)?$", "", text, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -72,6 +87,7 @@ def test_the_story_of_the_demo_is_true_and_leaves_nothing(temporary_root: Path) 
         "All of it was true",
     ):
         assert line in told
+    assert timeless(README_NIGHT) in timeless(told)
     assert list(temporary_root.iterdir()) == []
     assert processes_below(temporary_root) == []
 
@@ -94,3 +110,31 @@ def test_a_demo_whose_story_is_not_true_fails(monkeypatch: pytest.MonkeyPatch) -
     assert (
         "the story is not true: all are there: expected [(42,)], found [(41,)]" in told.getvalue()
     )
+
+
+def test_a_kept_demo_says_how_to_join_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``--keep`` both DSNs and the configuration are told before it waits for Ctrl-C."""
+    server = Server("127.0.0.1", 5999, None, Path("data"), Path("bin"), "18.0")
+    told, waited = io.StringIO(), []
+
+    @contextmanager
+    def small_stage(console: Console) -> Iterator[stage.Stage]:
+        yield stage.Stage(console, Path("folder"), server)
+
+    def pause() -> None:
+        waited.append(told.getvalue())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["demo", "--keep"])
+    monkeypatch.setattr(demo, "Console", lambda **_: Console(file=told, width=200))
+    monkeypatch.setattr(demo, "open_stage", small_stage)
+    monkeypatch.setattr(demo, "tell", lambda _: None)
+    monkeypatch.setattr(signal, "pause", pause)
+    assert demo.main() == 0
+    (before_the_wait,) = waited
+    for line in (
+        "configuration: folder/pipeline.yaml",
+        "postgresql://postgres@127.0.0.1:5999/legacy",
+        "postgresql://postgres@127.0.0.1:5999/casework",
+    ):
+        assert line in before_the_wait

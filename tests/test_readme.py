@@ -217,6 +217,14 @@ async def _init_and_run(roles: Roles, environ: Mapping[str, str]) -> None:
     assert (await roles.run(environ)).status == "completed"
 
 
+def test_an_accepted_drift_is_told_as_printed(roles: Roles) -> None:
+    """A column that came to the old system is added to the new one when it is accepted."""
+    asyncio.run(execute(roles.owners["legacy"], "ALTER TABLE casebook.office ADD phone text"))
+    command, _, printed = BLOCKS["drift"].partition("\n")
+    environ = {"LEGACY_DSN": roles.owners["legacy"], "CASEWORK_DSN": roles.owners["casework"]}
+    assert shell(command.removeprefix("$ "), roles.folder, **environ) == printed
+
+
 async def refused(work: Awaitable[RunReport]) -> bool:
     """Whether the work fails, or one of its entities does."""
     try:

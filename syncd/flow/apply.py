@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
-from syncd.errors import RowError, TransientError
+from syncd.errors import LockedError, RowError, TransientError
 from syncd.flow.decide import DELETE_REFUSED, Batch, Decider
 from syncd.flow.fingerprint import HASH_VERSION
 from syncd.flow.merge import confirm
@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 _UNIQUE_VIOLATION = "23505"
 _FOREIGN_KEY_VIOLATION = "23503"
-_MAY_PASS_LATER = frozenset({Outcome.WAITING, Outcome.CONFLICT})
 APPLIED = frozenset({Outcome.INSERTED, Outcome.UPDATED, Outcome.DELETED, Outcome.LINKED})
 
 
@@ -115,7 +114,8 @@ class Applier:
         await self._halving(keys, self._remove_once, self._delete_refused)
 
     async def _apply_once(self, reads: Sequence[Read], unit_id: str) -> Tally:
-        async with self._shores.ledger.begin(self._shores.lease) as tx:
+        shores, patient = self._shores, len(reads) == 1
+        async with shores.ledger.begin(shores.lease, patient=patient) as tx:
             batch = await self._decider.decide(tx, reads)
             sight = self._sight
             if batch.touched:
@@ -128,7 +128,8 @@ class Applier:
             return await self._commit(tx, batch, unit_id)
 
     async def _remove_once(self, keys: Sequence[bytes], unit_id: str) -> Tally:
-        async with self._shores.ledger.begin(self._shores.lease) as tx:
+        shores, patient = self._shores, len(keys) == 1
+        async with shores.ledger.begin(shores.lease, patient=patient) as tx:
             return await self._commit(tx, await self._decider.decide_removal(tx, keys), unit_id)
 
     async def _commit(self, tx: Tx, batch: Batch, unit_id: str) -> Tally:
@@ -233,26 +234,38 @@ class Applier:
     async def _refused(self, read: Read, error: RowError) -> None:
         """Park a record that the target refused.
 
-        One that lacks its parent, or whose name another record holds, is tried again before the
-        run ends: the parent may land, and a delete may free the name.
+        One that lacks its parent, whose name another record holds, or that somebody has locked
+        is tried again before the run ends.
         """
         outcome, reason = _refusal(error)
-        await self._repeating(lambda unit: self._park_once(read.key, outcome, reason, unit))
+        later = _passes_later(error)
+        await self._repeating(
+            lambda unit: self._park_once(read.key, outcome, reason, unit, later=later)
+        )
 
     async def _delete_refused(self, key: bytes, error: RowError) -> None:
         """Park a record whose deletion the target refused."""
         outcome, reason = _refusal(error)
-        told = DELETE_REFUSED + reason
-        await self._repeating(lambda unit: self._park_once(key, outcome, told, unit, absent=True))
+        told, later = DELETE_REFUSED + reason, _passes_later(error)
+        await self._repeating(
+            lambda unit: self._park_once(key, outcome, told, unit, later=later, absent=True)
+        )
 
     async def _park_once(
-        self, key: bytes, outcome: Outcome, reason: str, unit_id: str, *, absent: bool = False
+        self,
+        key: bytes,
+        outcome: Outcome,
+        reason: str,
+        unit_id: str,
+        *,
+        later: bool,
+        absent: bool = False,
     ) -> Tally:
         async with self._shores.ledger.begin(self._shores.lease) as tx:
             before = await self._shores.ledger.lock(tx, self.plan, [key])
             parked = self._decider.parked(key, before.get(key), outcome, reason, absent=absent)
             tally = await self._commit(tx, Batch(before, settled=[parked]), unit_id)
-            if outcome in _MAY_PASS_LATER:
+            if later:
                 (tally.again_absent if absent else tally.again).append(key)
             return tally
 
@@ -336,6 +349,12 @@ def _refusal(error: RowError) -> tuple[Outcome, str]:
     if error.sqlstate == _FOREIGN_KEY_VIOLATION:
         return Outcome.WAITING, f"parent:{name}"
     return Outcome.FAILED, f"{error.sqlstate}:{name}"
+
+
+def _passes_later(error: RowError) -> bool:
+    """Whether the same write may succeed within this run: something else may move first."""
+    passing = (_UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION)
+    return isinstance(error, LockedError) or error.sqlstate in passing
 
 
 def _is_news(before: Entry | None, decision: Decision) -> bool:

@@ -234,7 +234,8 @@ def _return(case: _Case) -> _Result:
 
 def _adopt(case: _Case, forced: Mapping[str, bytes]) -> _Result:
     """A row of the target that is not ours: what is equal becomes ours, nothing else."""
-    if case.plan.soft_delete and any(case.source_base):
+    was_marked = case.plan.soft_delete and case.entry.state is State.SRC_DELETED
+    if was_marked and any(case.target_base):
         return _columns(case, forced, None)  # it was only marked as gone, and is known well
     blank = (b"",) * len(case.draft)
     merged = merge_columns(
@@ -318,10 +319,11 @@ def _observe(case: _Case) -> _Result:
 def _delete(case: _Case) -> _Result:
     """Nothing of staff's is lost; the tombstone needs no bases, a return starts anew.
 
-    A row that is only marked as deleted stays, and so does the memory of it.
+    A row that is only marked as deleted stays, and so does the memory of what it holds; whatever
+    the source says on its return is news where it is something else.
     """
-    bases = (case.source_base, case.target_base) if case.plan.soft_delete else ((), ())
-    return _Result(Merged(*bases, closed=_ended(case)), Outcome.DELETED, write=Write.DELETE)
+    base = case.target_base if case.plan.soft_delete else ()
+    return _Result(Merged(base, base, closed=_ended(case)), Outcome.DELETED, write=Write.DELETE)
 
 
 def _keep(case: _Case) -> _Result:

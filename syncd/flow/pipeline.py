@@ -36,8 +36,8 @@ from syncd.flow.waiting import Parents
 from syncd.progress import Progress
 
 _REBASELINED = (
-    "WARNING: the ledger knows nothing of this entity, yet the target holds rows: every record is "
-    "taken as found, what differs is left as it is, and nothing is deleted"
+    "WARNING: new baseline: the ledger knows nothing of this entity, yet the target holds rows; "
+    "what is equal is linked, what differs stays as it is, and nothing is deleted"
 )
 # Passes over what waits; a tree deeper than this is finished by the next run.
 _LOOKS_MAX = 32
@@ -46,8 +46,9 @@ _LOOKS_MAX = 32
 class Entity(Struct, frozen=True):
     """An entity, ready to run. ``report_deletes``: absences are told and nothing else.
 
-    ``settled_identity`` is the identity of the content that was applied last without a remainder,
-    or ''; ``settled_rows`` the number of its rows.
+    ``digest_epoch`` names what stored digests depend on: the source, its columns, and the plan's
+    shape and revision. ``settled_identity`` is the identity of the content that was applied last
+    without a remainder, or ''; ``settled_rows`` the number of its rows.
     """
 
     plan: Plan

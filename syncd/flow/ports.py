@@ -202,8 +202,10 @@ class Ledger(Protocol):
     def look(self) -> AbstractAsyncContextManager[Tx]:
         """A read-only transaction in which nothing is locked."""
 
-    def begin(self, lease: Lease) -> AbstractAsyncContextManager[Tx]:
+    def begin(self, lease: Lease, *, patient: bool = True) -> AbstractAsyncContextManager[Tx]:
         """A transaction that starts by checking the lease's epoch.
+
+        One that is not ``patient`` gives way (LockedError) rather than wait long for a lock.
 
         Raises FencedError when it is not ours any more, TransientError with
         ``outcome_unknown`` when the connection died while committing.
@@ -212,7 +214,7 @@ class Ledger(Protocol):
     async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
         """Push (key, digest) of every entry present at the source, in key order.
 
-        The digest is -1 where it is unknown, of another epoch or revision, or the entry is open:
+        The digest is -1 where it is unknown, of another epoch, or the entry is open:
         no source ever pushes that, so such a record is always looked at.
         """
 

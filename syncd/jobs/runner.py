@@ -259,7 +259,7 @@ class Runner:
             epoch += 1
             await site.runs.rewind(pinned.entity_id)
         spec = await snapshot.digest_spec(plan)
-        digest_epoch = small_hash(f"{spec}/{plan.shape}".encode())
+        digest_epoch = small_hash(f"{spec}/{plan.shape}/{plan.revision}".encode())
         identity = await snapshot.identity(plan)
         full = f"{identity}/{digest_epoch}/{plan.revision}/{plan.shape}" if identity else ""
         return Entity(

@@ -24,9 +24,7 @@ from syncd.pg.transaction import PgTx, transaction
 
 _FENCE = "SELECT 1 FROM syncd_lease WHERE pipeline = $1 AND epoch = $2 FOR KEY SHARE"
 _SCAN = """
-SELECT key, CASE WHEN digest_epoch = $2 AND revision = $3 AND shape = $4 AND digest <> 0
-                  AND NOT open AND state IN ('live', 'tgt_deleted', 'quarantined')
-                 THEN digest ELSE -1 END
+SELECT key, CASE WHEN digest_epoch = $2 AND digest <> 0 AND NOT open THEN digest ELSE -1 END
 FROM syncd_fingerprint WHERE entity_id = $1 AND present ORDER BY key
 """
 _LOCK = f"""
@@ -113,13 +111,13 @@ class PostgresLedger:
         self._sql = partial(in_schema, schema)
         self._remaps: dict[int, dict[int, Sequence[int | None]]] = {}
 
-    def begin(self, lease: Lease) -> AbstractAsyncContextManager[Tx]:
+    def begin(self, lease: Lease, *, patient: bool = True) -> AbstractAsyncContextManager[Tx]:
         """A transaction fenced by the lease's epoch (see ``ports.Ledger.begin``)."""
-        return self._fenced(lease)
+        return self._fenced(lease, patient=patient)
 
     @asynccontextmanager
-    async def _fenced(self, lease: Lease) -> AsyncIterator[PgTx]:
-        async with transaction(self._connections) as tx:
+    async def _fenced(self, lease: Lease, *, patient: bool) -> AsyncIterator[PgTx]:
+        async with transaction(self._connections, patient=patient) as tx:
             if await tx.connection.fetchval(self._sql(_FENCE), lease.pipeline, lease.epoch) is None:
                 raise FencedError(
                     f"pipeline {lease.pipeline}: the lease is not at epoch {lease.epoch} any more",
@@ -163,7 +161,7 @@ class PostgresLedger:
         with translate("reading the ledger"):
             async with self._connections.acquire() as connection:
                 await connection.copy_from_query(
-                    self._sql(_SCAN), plan.entity_id, digest_epoch, plan.revision, plan.shape,
+                    self._sql(_SCAN), plan.entity_id, digest_epoch,
                     output=receive, format="binary",
                 )  # fmt: skip
         last: Block | None = cutter.finish()

@@ -187,7 +187,14 @@ class Runs:
         self._sql = partial(in_schema, schema)
 
     async def acquire(self, holder: str, ttl_s: float) -> Lease | None:
-        """Take the lease if it is free or has run out; None when somebody holds it."""
+        """Take the lease if it is free or has run out; None when somebody holds it.
+
+        Looks first without a lock: whoever waits for the row would keep the holder, which writes,
+        from renewing it.
+        """
+        held = await self.holder()
+        if held is not None and held["held"]:
+            return None
         epoch = await self._value(
             "taking the lease", self._sql(_ACQUIRE), self._pipeline, holder, ttl_s
         )

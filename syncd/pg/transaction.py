@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 import asyncpg
 
-from syncd.errors import TransientError
+from syncd.errors import LockedError, TransientError
 from syncd.pg.connect import Connections, begin_settings
 from syncd.pg.errors import translate
 
@@ -21,6 +21,13 @@ _LOST = (
     asyncpg.InterfaceError,
     OSError,
 )
+_CONTENDED = (
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.DeadlockDetectedError,
+    asyncpg.exceptions.SerializationError,
+)
+# PostgreSQL looks for a deadlock after a wait of 1 s (deadlock_timeout); this is well below it.
+_IMPATIENT = "SET LOCAL lock_timeout = '200ms'"
 _READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -33,11 +40,15 @@ class PgTx:
 
 
 @asynccontextmanager
-async def transaction(connections: Connections, *, writes: bool = True) -> AsyncIterator[PgTx]:
+async def transaction(
+    connections: Connections, *, writes: bool = True, patient: bool = True
+) -> AsyncIterator[PgTx]:
     """Open a transaction; commit when the body ends, roll back when it raises.
 
-    Driver errors come out translated. A connection lost while committing comes out as
-    TransientError with ``outcome_unknown``.
+    One that is not ``patient`` waits for a lock for 0.2 s only: it may hold locks that others
+    wait for, and must give way before a deadlock is seen and somebody else is made the victim.
+    Driver errors come out translated, a lock that was not to be had as LockedError. A connection
+    lost while committing comes out as TransientError with ``outcome_unknown``.
     """
     async with connections.acquire() as connection:
         with translate("in a transaction on the target"):
@@ -47,12 +58,27 @@ async def transaction(connections: Connections, *, writes: bool = True) -> Async
                 if not writes:
                     await connection.execute(_READ_ONLY)
                 await begin_settings(connection)
+                if not patient:
+                    await connection.execute(_IMPATIENT)
                 yield PgTx(connection, writes=writes)
+            except _CONTENDED as error:
+                with anyio.CancelScope(shield=True):
+                    await _roll_back(connection, inner)
+                raise _locked(error) from None
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await _roll_back(connection, inner)
                 raise
             await _commit(inner)
+
+
+def _locked(error: asyncpg.PostgresError) -> LockedError:
+    sqlstate = error.sqlstate or ""
+    return LockedError(
+        f"a row is held by another transaction (PostgreSQL {sqlstate})",
+        sqlstate=sqlstate,
+        constraint="locked",
+    )
 
 
 async def _roll_back(connection: Connection, inner: Any) -> None:

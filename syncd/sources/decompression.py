@@ -21,12 +21,13 @@ Chunks: TypeAlias = Iterator[bytes]
 PIECE_BYTES: Final = 256 * 1024
 
 # Ratios of short inputs mean nothing: a kilobyte of one letter shrinks a hundredfold.
-_RATIO_FREE_BYTES: Final = 1024 * 1024
+RATIO_FREE_BYTES: Final = 1024 * 1024
 # One zstandard block of 4 bytes may unfold to 128 KiB and its decoder cannot be told to stop, so
 # it is fed 512 bytes at a time: 16 MiB at the very most before the ratio is looked at again.
 _ZSTD_FEED_BYTES: Final = 512
 _ZSTD_WINDOW_BYTES_MAX: Final = 128 * 1024 * 1024  # the format's own default limit
-_XZ_MEMORY_BYTES_MAX: Final = 128 * 1024 * 1024  # `xz -9` needs 65 MiB
+# A dictionary of 128 MiB, as above; `xz -9` has 64. Only what is used of it is ever touched.
+_XZ_MEMORY_BYTES_MAX: Final = 130 * 1024 * 1024
 
 SUFFIXES: Final = (".gz", ".xz", ".zst")
 
@@ -36,28 +37,44 @@ def compression(name: str) -> str:
     return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
 
 
-def decompressed(chunks: Chunks, suffix: str, name: str, max_ratio: int) -> Chunks:
+class Counted:
+    """An iterator over chunks that knows how many bytes went through it."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self.bytes = 0
+
+    def __iter__(self) -> Chunks:
+        for chunk in self._chunks:
+            self.bytes += len(chunk)
+            yield chunk
+
+
+def decompressed(stored: Counted, suffix: str, name: str) -> Chunks:
     """The content of a stream compressed as ``suffix`` says; the stream itself for ''.
 
-    Raises SourceError when the stream is cut off or unfolds to more than ``max_ratio`` times its
-    size, and the decoder's own exception where it is damaged.
+    Raises SourceError when the stream is cut off, and the decoder's own exception where it is
+    damaged.
     """
-    if not suffix:
-        return chunks
-    taken = _Counted(chunks)
-    unfold = {".gz": _gunzip, ".xz": _unxz, ".zst": _unzstd}[suffix]
-    return bounded_ratio(unfold(taken, name), lambda: taken.bytes, name, max_ratio)
+    unfold = {".gz": _gunzip, ".xz": _unxz, ".zst": _unzstd}
+    return unfold[suffix](stored, name) if suffix else iter(stored)
 
 
-def bounded_ratio(chunks: Chunks, taken: Callable[[], int], name: str, max_ratio: int) -> Chunks:
-    """``chunks`` as long as they are at most ``max_ratio`` times what ``taken`` says went in.
+def bounded_ratio(
+    chunks: Chunks,
+    stored: Callable[[], int],
+    name: str,
+    max_ratio: int,
+    free_bytes: int = RATIO_FREE_BYTES,
+) -> Chunks:
+    """``chunks`` as long as they are at most ``max_ratio`` times the bytes that were ``stored``.
 
-    None of them is empty.
+    The first ``free_bytes`` are always given. None of the chunks is empty.
     """
     given = 0
     for chunk in filter(None, chunks):
         given += len(chunk)
-        if given > _RATIO_FREE_BYTES and given > max_ratio * taken():
+        if given > free_bytes and given > max_ratio * stored():
             raise SourceError(
                 f"{name}: unfolds to more than {max_ratio} times its size; reading was stopped",
                 hint="check where the file comes from, or raise source.max_ratio",
@@ -144,26 +161,13 @@ def shows_ascii(encoding: str) -> bool:
         return False
 
 
-class _Counted:
-    """An iterator that knows how many bytes went through it."""
-
-    def __init__(self, chunks: Chunks) -> None:
-        self._chunks = chunks
-        self.bytes = 0
-
-    def __iter__(self) -> Chunks:
-        for chunk in self._chunks:
-            self.bytes += len(chunk)
-            yield chunk
-
-
 def _cut_off(name: str) -> SourceError:
     return SourceError(
         f"{name}: the compressed data ends too early", hint="have the dump made again"
     )
 
 
-def _gunzip(chunks: _Counted, name: str) -> Chunks:
+def _gunzip(chunks: Counted, name: str) -> Chunks:
     inflater, ended = zlib.decompressobj(wbits=31), False
     for chunk in chunks:
         data = chunk.lstrip(b"\0") if ended else chunk  # Zeros may pad the end.
@@ -189,7 +193,7 @@ def _inflate_rest(inflater: "zlib._Decompress") -> Chunks:
         yield piece
 
 
-def _unxz(chunks: _Counted, name: str) -> Chunks:
+def _unxz(chunks: Counted, name: str) -> Chunks:
     inflater, started = _xz_stream(), False
     for chunk in chunks:
         data = chunk if started else chunk.lstrip(b"\0")
@@ -208,7 +212,7 @@ def _xz_stream() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES_MAX)
 
 
-def _unzstd(chunks: _Counted, name: str) -> Chunks:
+def _unzstd(chunks: Counted, name: str) -> Chunks:
     # `stream_reader` would be shorter, but it takes a cut-off stream for a whole one.
     decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
     frame, started = decoder.decompressobj(), False

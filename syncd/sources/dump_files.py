@@ -28,6 +28,8 @@ from syncd.errors import SourceError
 from syncd.sources.decompression import (
     PIECE_BYTES,
     Chunks,
+    Counted,
+    bounded_ratio,
     capped,
     compression,
     decompressed,
@@ -138,7 +140,10 @@ def spool(
 ) -> Generator[None, None, DumpFile]:
     """The text of a stream of stored bytes that is compressed as ``suffix`` says."""
     config, digest = opener.config, blake2b(digest_size=CONTENT_HASH_BYTES)
-    plain = decompressed(hashed(stored, digest), suffix, name, config.max_ratio)
+    counted = Counted(hashed(stored, digest))
+    plain = decompressed(counted, suffix, name)
+    if suffix:
+        plain = bounded_ratio(plain, lambda: counted.bytes, name, config.max_ratio)
     text = transcoded(capped(plain, name, config.max_file_bytes), config.encoding, name)
     copy, is_cut = Spool(opener.spool_dir), False
     try:

@@ -22,7 +22,6 @@ from syncd.errors import (
     ConfigError,
     DriftError,
     InvariantError,
-    SyncdError,
     TransientError,
 )
 from syncd.flow.keys import KeyIssue, decode_key
@@ -67,6 +66,12 @@ SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
 """
 _MAY_READ_SYSTEM: Final = "SELECT has_function_privilege('pg_control_system()', 'execute')"
 _SYSTEM: Final = "SELECT system_identifier::text FROM pg_control_system()"
+_LOST: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 _SNAPSHOT_ID: Final = re.compile(r"[0-9A-F-]+").fullmatch
 # Letters of ASCII that other code points become in NFC: the Kelvin sign, the Greek question mark
 # and varia. A key without them and all ASCII is stored as it is.
@@ -220,7 +225,7 @@ class _Snapshot:
                     f"the source is PostgreSQL {version}, expected {_VERSION_MIN} or newer"
                 )
             position = await connection.fetchval(_POSITION)
-            await _begin(connection)
+        await _begin(connection)
         stack.push_async_callback(_end, connection)
         return connection, position
 
@@ -274,21 +279,43 @@ class _Snapshot:
         if self._streaming is not None and not self._streaming.is_closed():
             return self._streaming
         connection, position = await self._opened(self._stream_stack)
-        if not self._snapshot_id:
-            self.position = min(self.position, position)
-        else:
-            try:
-                await connection.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot_id}'")
-            except asyncpg.PostgresError:
-                self._reader.shares_snapshots = False
-                raise TransientError(
-                    "the source's second connection cannot see the snapshot of the first",
-                    hint="does a proxy lead to several servers? it is tried without sharing",
-                ) from None
         with translate("beginning to read the source"):
+            if self._snapshot_id:
+                await self._share(connection)
+            else:
+                self.position = min(self.position, position)
             await connection.execute(f"{_NO_TIMEOUT}; {_LOOK}")
         self._streaming = connection
         return connection
+
+    async def _share(self, connection: Connection) -> None:
+        try:
+            await connection.execute(f"SET TRANSACTION SNAPSHOT '{self._snapshot_id}'")
+        except asyncpg.PostgresError:
+            if connection.is_closed():
+                raise
+            self._reader.shares_snapshots = False
+            raise TransientError(
+                "the source's second connection cannot see the snapshot of the first",
+                hint="does a proxy lead to several servers? it is tried without sharing",
+            ) from None
+
+
+class _Kept:
+    """A ``with`` that keeps what is raised inside, for later, and calls ``then``."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.error: BaseException | None = None
+        self._then = then
+
+    def __enter__(self) -> None:
+        """Nothing is raised yet."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if error is not None:
+            self.error = error
+            self._then()
+        return True
 
 
 class _Stream(Generic[_T]):
@@ -301,7 +328,7 @@ class _Stream(Generic[_T]):
         self._emit = emit
         self._silence_s = silence_s
         self._scope = anyio.CancelScope()
-        self._failed: BaseException | None = None
+        self._kept = _Kept(self._scope.cancel)
         self.tag = ""
 
     async def copy(
@@ -317,25 +344,22 @@ class _Stream(Generic[_T]):
             self.tag = await connection.copy_from_query(
                 statement, output=self._take, format=form, timeout=_NO_LIMIT_S
             )
-        if self._failed is not None:
-            raise self._failed
+        if self._kept.error is not None:
+            raise self._kept.error
 
     async def _take(self, piece: bytes) -> None:
-        """Never raises into the driver, but for mistakes of Python.
+        """Never raises into the driver.
 
-        The driver would cancel the COPY at the server, and wait for ever for its answer when
-        this piece happened to be the last. The scope cancels only what is really under way.
+        It would cancel the COPY at the server, and wait for ever for an answer when this piece
+        happened to be the last. The scope cancels only what is really under way.
         """
-        if self._failed is not None:
+        if self._kept.error is not None:
             return
-        try:
+        with self._kept:
             for item in self._collector.feed(piece):
                 self._scope.deadline = math.inf
                 await self._emit(item)
                 self._scope.deadline = anyio.current_time() + self._silence_s
-        except (SyncdError, anyio.get_cancelled_exc_class()) as error:
-            self._failed = error
-            self._scope.cancel()
 
 
 class _Found:
@@ -395,8 +419,9 @@ def _may_be_folded(kinds: Sequence[Kind], text: tuple[str, ...]) -> bool:
 
 
 async def _begin(connection: Connection) -> None:
-    await connection.execute(_BEGIN)
-    await begin_settings(connection)
+    with translate("beginning to read the source"):
+        await connection.execute(_BEGIN)
+        await begin_settings(connection)
 
 
 async def _end(connection: Connection) -> None:
@@ -408,7 +433,7 @@ async def _roll_back(connection: Connection, statement: str) -> None:
     if connection.is_closed():
         return
     with anyio.move_on_after(_ROLLBACK_S_MAX, shield=True) as scope:
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*_LOST):
             await connection.execute(statement)
     if scope.cancelled_caught:
         connection.terminate()

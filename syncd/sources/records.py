@@ -218,7 +218,13 @@ class LineRecords(DumpRecords, ABC):
             if is_last and not self.is_ended:
                 data += b"\n"
             found = Gathering(at, line)
-            used = self._cut(data, found, is_last=is_last)
+            try:
+                used = self._cut(data, found, is_last=is_last)
+            except SourceError:
+                # What stands before the place where it ends is still told.
+                if found.records:
+                    yield self._checked(found, data)
+                raise
             if found.records:
                 yield self._checked(found, data[:used])
             at, line, rest = at + used, line + data.count(b"\n", 0, used), data[used:]

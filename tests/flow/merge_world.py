@@ -46,6 +46,7 @@ def plan_of(
     groups: tuple[frozenset[int], ...] = (),
     on_conflict: OnConflict = OnConflict.TARGET_WINS,
     timestamps: tuple[int, int] | None = None,
+    soft_delete: str = "",
 ) -> Plan:
     """An entity without transform; columns are owned by ``merge`` where nothing is said."""
     owners = ownership or {}
@@ -64,6 +65,7 @@ def plan_of(
         groups=groups,
         on_conflict=on_conflict,
         timestamps=timestamps,
+        soft_delete=soft_delete,
     )
 
 
@@ -172,7 +174,7 @@ class World:
         self.disputed -= set(decision.closed)
         self.disputed |= {c.column for c in decision.conflicts if c.kind != "overwritten"}
         if decision.write is Write.DELETE:
-            self.target = None
+            self.target = self.target if self.plan.soft_delete else None
         elif decision.write is not Write.NOTHING:
             assert self.source is not None
             locked = self.target

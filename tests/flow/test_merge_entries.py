@@ -78,6 +78,40 @@ def test_bases_of_another_width_stop_the_entity() -> None:
         merge_row(TWO, HASHER, mark_at(2), entry=entry, draft=A, target=A)
 
 
+# A row that is only marked as deleted
+
+
+SOFT = plan_of("other", "status", soft_delete="deleted_at")
+
+
+def test_a_row_that_is_only_marked_as_deleted_stays_known() -> None:
+    """When the record returns the row goes on: ours is written, what staff typed since is not."""
+    world = World(SOFT, A)
+    world.night()
+    world.source = None
+    assert world.night().outcome is Outcome.DELETED
+    world.edit(0, b"X")
+    world.source = (b"A", b"B")
+    decision = world.night()
+    assert (decision.outcome, decision.written) == (Outcome.UPDATED, (1,))
+    assert (decision.entry.state, decision.entry.incarnation) == (State.LIVE, 1)
+    assert world.target == (b"X", b"B")
+
+
+def test_a_value_that_waited_when_the_row_was_marked_is_written_on_return() -> None:
+    """Staff took their edit back on the day the record went: B was never written, and now is."""
+    world = World(SOFT, A)
+    world.night()
+    world.edit(1, b"X")
+    world.source = (b"A", b"B")
+    world.night()
+    world.edit(1, b"A")
+    world.source = None
+    assert world.night().closed == ("other", "status")
+    world.source = (b"A", b"B")
+    assert world.night().written == (1,)
+
+
 # The read-back
 
 

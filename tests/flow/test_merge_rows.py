@@ -338,6 +338,24 @@ def test_a_delete_leaves_a_tombstone_without_bases() -> None:
     assert (entry.source_base, entry.target_base, entry.position) == ((), (), 2)
 
 
+SOFT = plan_of("other", "status", soft_delete="deleted_at")
+
+
+@pytest.mark.parametrize("state", [State.NONE, State.TGT_DELETED])
+def test_a_row_that_staff_made_is_not_taken_for_a_marked_one(state: State) -> None:
+    """Only our own mark leaves the memory of a row valid; what staff made anew is theirs."""
+    decision = decided(state, (b"A", b"B"), A, plan=SOFT)
+    assert (decision.write, decision.outcome) == (Write.NOTHING, Outcome.CONFLICT)
+
+
+def test_a_tombstone_of_a_record_that_was_never_written_knows_no_row() -> None:
+    """A marked row has a memory; without one the row is staff's."""
+    decision = decided(
+        State.SRC_DELETED, A, (b"A", b"X"), plan=SOFT, source_base=("", ""), target_base=("", "")
+    )
+    assert decision.conflicts[0].kind == "staff_created"
+
+
 def test_a_kept_row_names_every_edited_column() -> None:
     """Each edited column is a conflict with the hash of what staff typed; the bases stay."""
     decision = decided(State.LIVE, None, (b"X", None))

@@ -213,7 +213,7 @@ async def test_a_circle_of_two_entities_is_closed_in_one_night(make_world: MakeW
     )
     night = await world.night()
     assert told(night, "people") == {"seen": 24, "inserted": 24}
-    assert told(night, "teams") == {"seen": 12, "updated": 12}
+    assert told(night, "teams") == {"seen": 12, "inserted": 12}
     await world.assert_in_step("SELECT id, head FROM teams ORDER BY id")
     assert await world.open_conflicts() == []
     night = await world.night()

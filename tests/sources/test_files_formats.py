@@ -103,7 +103,9 @@ async def test_streams_written_one_after_the_other_are_one_file(
 ) -> None:
     """A compressed file may consist of several streams, as parallel compressors write it."""
     pack = COMPRESS[compression]
-    (tmp_path / f"things.csv{compression}").write_bytes(b"".join(pack(c) for c in (CSV, b"1,a,b\n")))
+    (tmp_path / f"things.csv{compression}").write_bytes(
+        b"".join(pack(c) for c in (CSV, b"1,a,b\n"))
+    )
     assert (await look_everywhere(tmp_path, "things.csv")).rows == 4
 
 
@@ -156,7 +158,9 @@ async def test_text_is_read_in_its_encoding(
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("quoted", [True, False])
-async def test_lines_end_with_or_without_a_return(tmp_path: Path, end: str, *, quoted: bool) -> None:
+async def test_lines_end_with_or_without_a_return(
+    tmp_path: Path, end: str, *, quoted: bool
+) -> None:
     """LF and CRLF give the same rows and the same digests."""
     lines = ["id,a", "2,x", '1,"y"' if quoted else "1,y", ""]
     look = await look_at_text(tmp_path, end.join(lines))
@@ -175,7 +179,7 @@ async def test_line_ends_may_be_mixed(tmp_path: Path) -> None:
     [
         ({"delimiter": "\t"}, "7\ta,b\t"),
         ({"delimiter": ";", "quote": "'"}, "7;'a,b';"),
-        ({"delimiter": "|", "quote": ""}, '7|a,b|'),
+        ({"delimiter": "|", "quote": ""}, "7|a,b|"),
         ({"delimiter": "^"}, "7^a,b^"),
         ({"delimiter": "]"}, '7]"a,b"]""'),
         ({"escape": "\\"}, "7,a\\,b,"),
@@ -208,7 +212,7 @@ async def test_the_dialect_is_the_configured_one(
     ],
 )
 async def test_escapes_are_undone(tmp_path: Path, written: str, value: str) -> None:
-    r"""An escaped character is itself; only the bare field \N stays, for ``null_values`` to name."""
+    r"""An escaped character is itself; the bare field \N alone stays, for ``null_values``."""
     look = await look_at_text(tmp_path, f"id,v\n7,{written}\n", escape="\\")
     assert look.values() == [("7", value)]
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 import pytest
@@ -30,9 +30,12 @@ from tests.sources.dump_world import (
 pytestmark = pytest.mark.trust
 
 TEXT: Final = st.text(
-    st.sampled_from("ab ,;\t|'\"\\\n\ré€x1") | st.characters(codec="utf-8", exclude_characters="\0"),
+    st.sampled_from("ab ,;\t|'\"\\\n\ré€x1")
+    | st.characters(codec="utf-8", exclude_characters="\0"),
     max_size=8,
 )
+Quoting: TypeAlias = Literal[0, 1, 2]
+QUOTING: Final[list[Quoting]] = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
 FIELD: Final = TEXT.filter(lambda text: "\r" not in text.replace("\r\n", ""))
 
 
@@ -57,12 +60,12 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(
     data=st.data(),
     delimiter=st.sampled_from(",;\t|"),
-    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    quoting=st.sampled_from(QUOTING),
     end=st.sampled_from(["\n", "\r\n"]),
     ends=st.booleans(),
 )
 def test_a_look_gives_the_rows_that_csv_reader_gives(
-    data: st.DataObject, delimiter: str, quoting: int, end: str, *, ends: bool
+    data: st.DataObject, delimiter: str, quoting: Quoting, end: str, *, ends: bool
 ) -> None:
     """Keys ascend strictly and each row is what Python's own reader makes of the file."""
     names = ["id", "x", "y"][: data.draw(st.integers(1, 3))]
@@ -92,7 +95,9 @@ def test_a_look_gives_the_rows_that_csv_reader_gives(
     rows=st.lists(st.lists(FIELD, min_size=1, max_size=4), max_size=12),
     escape=st.sampled_from(["", "\\"]),
 )
-def test_ragged_rows_are_read_like_csv_reader_reads_them(rows: list[list[str]], escape: str) -> None:
+def test_ragged_rows_are_read_like_csv_reader_reads_them(
+    rows: list[list[str]], escape: str
+) -> None:
     """Any number of fields: those that have a name are given, those that are absent are MISSING."""
     stream = io.StringIO(newline="")
     dialect: dict[str, Any] = {"lineterminator": "\n", "quoting": csv.QUOTE_ALL}
@@ -102,7 +107,9 @@ def test_ragged_rows_are_read_like_csv_reader_reads_them(rows: list[list[str]], 
     for number, row in enumerate(rows):
         writer.writerow([str(number), *row])
     with tempfile.TemporaryDirectory() as folder:
-        found = look(folder, b"id,x,y\n" + stream.getvalue().encode(), ["id", "x", "y"], escape=escape)
+        found = look(
+            folder, b"id,x,y\n" + stream.getvalue().encode(), ["id", "x", "y"], escape=escape
+        )
     padded: list[list[Any]] = [[*row, MISSING, MISSING][:2] for row in rows]
     assert found.values() == [(str(number), *row) for number, row in enumerate(padded)]
     short = sum(len(row) < 2 for row in rows)
