@@ -82,15 +82,16 @@ def _measured(stage: Stage, asked: Asked) -> tuple[Results, bool]:
                 for case in step():
                     results.cases.append(case)
                     print(tell.line(case), flush=True)
-    except (BenchError, KeyboardInterrupt) as error:
-        print(f"stopped: {error or type(error).__name__}", file=sys.stderr)
+    except BenchError as error:
+        print(f"stopped: {error}", file=sys.stderr)
         failed = True
     results.machine = {**results.machine, "load_after": round(os.getloadavg()[0], 2)}
     return results, failed
 
 
 def _steps(stage: Stage, asked: Asked, results: Results) -> Steps:
-    tables, files = Tables(stage, asked.rows), Files(stage, asked.rows)
+    tables = Tables(stage, asked.rows)
+    files = Files(stage, tables, asked.rows)
 
     def night() -> list[Case]:
         cases = tables.night()
@@ -105,8 +106,8 @@ def _steps(stage: Stage, asked: Asked, results: Results) -> Steps:
         "no_change": tables.no_change,
         "night": night,
         "epoch": tables.epoch,
-        **{name: peer(name) for name in peers.NAMES},
         "everything": tables.everything,
+        **{name: peer(name) for name in peers.NAMES},
         "files": files.cases,
     }
     if asked.scale:

@@ -14,7 +14,7 @@ from benchmarks import table
 from benchmarks.measure import Sample
 from benchmarks.results import Case
 from benchmarks.stage import SOURCE, Stage, expect
-from benchmarks.tables_cases import TURNS
+from benchmarks.tables_cases import TURNS, Tables, live_night
 
 _TARGET: Final = "bench_files"
 _FLOOR_TITLE: Final = "wc -l, then BLAKE2b"
@@ -37,8 +37,9 @@ _TYPES: Final = (
 class Files:
     """The cases of one CSV file."""
 
-    def __init__(self, stage: Stage, rows: int) -> None:
+    def __init__(self, stage: Stage, tables: Tables, rows: int) -> None:
         self._stage = stage
+        self._tables = tables
         self._rows = rows
         self._folder = stage.work_dir / "dump"
         self._file = self._folder / "item.csv"
@@ -73,23 +74,16 @@ class Files:
 
     def _dump(self, order: str) -> int:
         """Write the source's rows to the file, in that order; how many they are."""
-        statement = f"COPY (SELECT * FROM item ORDER BY {order}) TO STDOUT (FORMAT csv, HEADER)"
-        command = [self._stage.psql, "-X", "-q", "-d", self._stage.dsn(SOURCE), "-o", self._file]
-        self._stage.measured([*command, "-c", statement])
+        statement = f"COPY (SELECT * FROM item ORDER BY {order}) TO STDOUT (FORMAT csv, HEADER)"  # noqa: S608
+        to = ("-d", self._stage.dsn(SOURCE), "-o", self._file, "-c", statement)
+        self._stage.measured([self._stage.psql, "-X", "-q", *to])
         return self._stage.number(SOURCE, "SELECT count(*) FROM item")
 
     def _night(self) -> dict[str, int]:
         """A night at the source, dumped; what changed."""
-        stage, night = self._stage, 900
-        tags = stage.sql(
-            SOURCE,
-            table.update_some(night),
-            table.delete_some(night, self._rows),
-            table.insert_some(night, self._rows),
-        )
-        updated, deleted, inserted = (int(tag.split()[-1]) for tag in tags)
+        changed = live_night(self._stage, self._tables.next_night(), self._rows)
         self._dump("id")
-        return {"updated": updated, "deleted": deleted, "inserted": inserted}
+        return changed
 
     def _case(self, name: str, title: str, config: Path, turns: int = 1, **counts: int) -> Case:
         base, job = list[Sample](), list[Sample]()

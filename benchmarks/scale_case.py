@@ -1,4 +1,4 @@
-"""Five times as many rows: is the night five times as long, and the memory the same?"""
+"""Five times as many rows: the time grows with them, the memory must not."""
 
 from typing import Final
 

@@ -69,7 +69,16 @@ class Stage:
 
     def sql(self, database: str, *statements: str) -> list[str]:
         """Run statements, each by itself; what they print, one line for each row or tag."""
-        command = [self.psql, "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.dsn(database)]
+        command: list[str | Path] = [
+            self.psql,
+            "-X",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            self.dsn(database),
+        ]
         for statement in statements:
             command += ["-c", statement]
         ran = measure.run(command, postmaster=None)
@@ -132,8 +141,8 @@ class Stage:
 
     def copy_out(self, database: str = SOURCE) -> Sample:
         """The yardstick: ``psql -c 'COPY item TO STDOUT'`` into nothing."""
-        command = [self.psql, "-X", "-q", "-d", self.dsn(database), "-c", "COPY item TO STDOUT"]
-        return self.measured(command, keep_output=False).sample
+        to = ("-d", self.dsn(database), "-c", "COPY item TO STDOUT")
+        return self.measured([self.psql, "-X", "-q", *to], keep_output=False).sample
 
     def copy_pipe(self, database: str) -> Sample:
         """``psql COPY | psql COPY`` from the source into an empty table with its primary key."""
@@ -141,8 +150,8 @@ class Stage:
             'set -e -o pipefail; "$0" -X -q -d "$1" -c "COPY item TO STDOUT"'
             ' | "$0" -X -q -d "$2" -c "COPY item FROM STDIN"'
         )
-        command = ["bash", "-c", script, self.psql, self.dsn(SOURCE), self.dsn(database)]
-        return self.measured(command).sample
+        databases = (self.dsn(SOURCE), self.dsn(database))
+        return self.measured(["bash", "-c", script, self.psql, *databases]).sample
 
     def bare_upsert(self, database: str) -> Sample:
         """The bare loop of ``benchmarks.bare_upsert`` from the source into a database."""
@@ -175,8 +184,7 @@ class Stage:
 
     def syncd(self, config: Path) -> RunOfSyncd:
         """``syncd run``, the way a scheduler starts it."""
-        command = [*_SYNCD, "run", "-c", config, "--output", "json"]
-        ran = self.measured(command, codes=(0, 4, 5))
+        ran = self.measured([*_SYNCD, "run", "-c", config, "--output", "json"], codes=(0, 4, 5))
         report: dict[str, Any] = json.loads(ran.out)
         counts = {name: n for name, n in report["entities"]["item"].items() if n}
         return RunOfSyncd(replace(ran.sample, reported_s=report["seconds"]), counts, ran.code)

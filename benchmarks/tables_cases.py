@@ -135,6 +135,7 @@ class Tables:
     def next_night(self) -> int:
         """The number of a night that has not been."""
         self._night += 1
+        assert self._night <= table.NIGHTS_MAX
         return self._night
 
     def _empty(self, database: str) -> None:

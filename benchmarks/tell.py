@@ -62,7 +62,7 @@ def _cases(results: Results) -> Iterator[str]:
         limit = next((x for x in case.limits if x.what.endswith(": ratio")), None)
         told = "" if limit is None else f"{limit.most:g}{'' if limit.holds else ' **missed**'}"
         yield (
-            f"| {case.title} | {median_wall_s(case.job):.2f} | {case.base_title} "
+            f"| {case.title} | {median_wall_s(case.job):.2f} | {_cell(case.base_title)} "
             f"| {median_wall_s(case.base):.2f} | {case.ratio:.2f} | {told} "
             f"| {case.cpu_ratio:.2f} | {case.rss_mib:.0f} |"
         )
@@ -123,6 +123,10 @@ def _seconds(results: Results) -> Iterator[str]:
         if case.facts:
             yield "  * " + ", ".join(f"{name} {value:,}" for name, value in case.facts.items())
     yield ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _samples(samples: list[Sample]) -> str:

@@ -10,7 +10,7 @@ at once more. What is absent is only ever deleted after the read was complete an
 An entity that fails stops alone: the others go on, and nothing it had committed is undone.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import anyio
 from msgspec import Struct
@@ -317,18 +317,17 @@ def foremost(group: BaseExceptionGroup[BaseException]) -> SyncdError | None:
 
     Cancellation beside an error of ours is its consequence, and is not looked at.
     """
-    ours: list[SyncdError] = []
+    leaves = [e for e in _leaves(group) if not isinstance(e, _CONSEQUENCES)]
+    ours = [error for error in leaves if isinstance(error, SyncdError)]
+    return min(ours, key=_gravity, default=None) if len(ours) == len(leaves) else None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            inner = foremost(error)
-            if inner is None:
-                return None
-            ours.append(inner)
-        elif isinstance(error, SyncdError):
-            ours.append(error)
-        elif not isinstance(error, _CONSEQUENCES):
-            return None
-    return min(ours, key=_gravity, default=None)
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _gravity(error: SyncdError) -> int:

@@ -38,9 +38,12 @@ def unpacked(dumps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         unpack: Any = lzma.LZMAFile
         if archive.endswith(".zst"):
             unpack = zstandard.ZstdDecompressor().stream_reader
-        with (dumps / archive).open("rb") as stored:
-            with unpack(stored) as opened, tarfile.open(fileobj=opened, mode="r|") as tar:
-                tar.extractall(root / name, filter="data")
+        with (
+            (dumps / archive).open("rb") as stored,
+            unpack(stored) as opened,
+            tarfile.open(fileobj=opened, mode="r|") as tar,
+        ):
+            tar.extractall(root / name, filter="data")
     return root
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -268,13 +269,13 @@ async def test_a_file_that_is_written_to_meanwhile_proves_nothing(
         with (folder / "things.csv").open("r+b") as file:
             file.seek(0, os.SEEK_END)
             file.write(b"5000,late\n")
-        look = {
+        looks: dict[str, Callable[[], Awaitable[object]]] = {
             "before scan": lambda: scan(snapshot, PLAN),
             "before fetch": lambda: snapshot.fetch(PLAN, keys[:1]),
             "before identity": lambda: snapshot.identity(PLAN),
-        }[moment]
+        }
         with pytest.raises(SourceError, match="was written to while it was read"):
-            await look()
+            await looks[moment]()
 
 
 async def test_a_packed_file_that_is_written_to_while_it_is_spooled_is_refused(
