@@ -7,7 +7,6 @@ A verb is one question to the application and one ``Answer``. What goes wrong on
 import io
 import json
 import os
-import shutil
 import signal
 import sys
 import traceback
@@ -33,8 +32,9 @@ from syncd.progress import Progress
 from syncd.visible import visible
 
 DEBUG: Final = "SYNCD_DEBUG"
-# Wide enough for any table: a pipe has no edge.
-_PIPE_COLUMNS: Final = 10_000
+# Wide enough for any table. A terminal that is narrower wraps the line and loses nothing; a table
+# that is squeezed into it loses digits.
+_COLUMNS: Final = 10_000
 
 
 class Call(Struct, frozen=True):
@@ -125,10 +125,10 @@ class Shell:
             self._out(self._rendered(answer.drawn))
 
     def _rendered(self, drawn: Iterable[Any]) -> str:
-        terminal, coloured = sys.stdout.isatty(), self._coloured(sys.stdout)
+        coloured = self._coloured(sys.stdout)
         console = Console(
             file=io.StringIO(),
-            width=shutil.get_terminal_size().columns if terminal else _PIPE_COLUMNS,
+            width=_COLUMNS,
             force_terminal=coloured,
             color_system="standard" if coloured else None,
             markup=False,

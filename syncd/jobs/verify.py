@@ -11,10 +11,10 @@ import anyio
 from anyio.abc import ObjectReceiveStream
 from msgspec import Struct
 
-from syncd.errors import SyncdError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.keys import display_key
 from syncd.flow.model import MISSING, Entry, Issue, Ownership, Plan, Read, Row, State
+from syncd.flow.pipeline import foremost
 from syncd.flow.ports import EmitReads, Snapshot
 from syncd.flow.transform import Drafter
 from syncd.reports import Mismatch, VerifyReport
@@ -97,8 +97,7 @@ class _Comparison:
                 async with source_receive, target_receive:
                     await self._merge(_Side(source_receive), _Side(target_receive))
         except BaseExceptionGroup as group:
-            ours = [e for e in group.exceptions if isinstance(e, SyncdError)]
-            raise (ours[0] if ours else group) from None
+            raise (foremost(group) or group) from None
 
     async def _merge(self, source: "_Side", target: "_Side") -> None:
         pairs: list[Pair] = []

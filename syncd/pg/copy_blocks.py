@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from syncd.errors import SourceError
 from syncd.flow.ports import Block
 
 _HEADER_BYTES: Final = 19
@@ -23,6 +24,7 @@ class BlockCutter:
         self._pending = bytearray()
         self._skip = _HEADER_BYTES
         self._width: int | None = None  # None before the first record, 0 when sizes differ
+        self._first_head = b""
 
     def feed(self, data: bytes) -> Block | None:
         """Take a chunk; a block as soon as enough is there."""
@@ -37,20 +39,32 @@ class BlockCutter:
         return self._cut(bytes(self._pending))
 
     def finish(self) -> Block | None:
-        """The rest, once the stream has ended; None when there is none."""
-        data = bytes(self._pending)
-        return self._cut(data.removesuffix(_TRAILER)) if len(data) > len(_TRAILER) else None
+        """The rest, once the stream has ended; None when there is none.
 
-    def _cut(self, data: bytes) -> Block | None:
+        Raises SourceError when it does not end behind a record.
+        """
+        if self._skip:
+            return None
+        data = bytes(self._pending).removesuffix(_TRAILER)
+        block = self._cut(data, is_last=True)
+        if (len(block.data) if block else 0) != len(data):
+            raise SourceError(
+                "a COPY ended in the middle of a record; nothing was concluded from this read"
+            )
+        return block
+
+    def _cut(self, data: bytes, *, is_last: bool = False) -> Block | None:
         if len(data) < _HEAD:
             return None
         if self._width is None:
-            self._width = _size(data, 0)
+            self._width, self._first_head = _size(data, 0), data[:_HEAD]
         if self._width:
-            end = len(data) // self._width * self._width
-            if _same_size(data, end, self._width):
-                self.records += end // self._width
-                return self._block(data[:end], self._width)
+            whole = data[: len(data) // self._width * self._width]
+            # What is left over is the beginning of the next record, but at the end there is none.
+            is_even = not is_last or len(whole) == len(data)
+            if is_even and _all_begin(whole, self._first_head, self._width):
+                self.records += len(whole) // self._width
+                return self._block(whole, self._width)
             self._width = 0
         end, records = _walk(data)
         self.records += records
@@ -65,13 +79,13 @@ def _size(data: bytes, at: int) -> int:
     return _HEAD + int.from_bytes(data[at + 2 : at + _HEAD], "big") + _TAIL
 
 
-def _same_size(data: bytes, end: int, width: int) -> bool:
-    """Whether every record up to ``end`` has the width: all their heads are the first one's.
+def _all_begin(data: bytes, head: bytes, width: int) -> bool:
+    """Whether a record of that head begins at every ``width`` bytes: then all have that size.
 
     Looks at each byte column of the heads with one slice, so it costs six comparisons a block.
     """
-    count = end // width
-    return all(data[at:end:width] == data[at : at + 1] * count for at in range(_HEAD))
+    count = len(data) // width
+    return all(data[at::width] == head[at : at + 1] * count for at in range(_HEAD))
 
 
 def _walk(data: bytes) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -116,23 +116,20 @@ def undamaged(name: str) -> Iterator[None]:
 def ready(opener: Opener, file: io.FileIO, name: str) -> Generator[None, None, DumpFile]:
     """The text of a stored file; takes ``file`` over. Raises SourceError as its parts do."""
     config, suffix = opener.config, compression(name)
-    try:
+    with ExitStack() as unless_kept:
+        unless_kept.callback(file.close)
         state = _state(file)
         check_size(name, state[0], config.max_file_bytes)
         if not suffix and shows_ascii(config.encoding):
-            return DumpFile(name, file, encoding=config.encoding)
+            kept = DumpFile(name, file, encoding=config.encoding)
+            unless_kept.pop_all()
+            return kept
         spooled = yield from spool(opener, pieces(file), name, suffix)
-    except BaseException:
-        file.close()
-        raise
-    try:
+        unless_kept.callback(spooled.close)
         _check_unchanged(name, file, state)
-    except SourceError:
-        spooled.close()
-        raise
-    finally:
+        unless_kept.pop_all()
         file.close()
-    return spooled
+        return spooled
 
 
 def spool(
@@ -145,25 +142,19 @@ def spool(
     if suffix:
         plain = bounded_ratio(plain, lambda: counted.bytes, name, config.max_ratio)
     text = transcoded(capped(plain, name, config.max_file_bytes), config.encoding, name)
-    copy, is_cut = Spool(opener.spool_dir), False
-    try:
-        with undamaged(name):
-            for piece in text:
-                copy.append(piece)
-                is_cut = opener.head_bytes is not None and copy.size >= opener.head_bytes
-                if is_cut:
-                    break
-                yield
-        return DumpFile(
-            name,
-            copy.file,
-            encoding="utf-8",
-            content_hash="" if is_cut else digest.hexdigest(),
-            is_cut=is_cut,
-        )
-    except BaseException:
-        copy.close()
-        raise
+    with ExitStack() as unless_kept, undamaged(name):
+        copy, is_cut = Spool(opener.spool_dir), False
+        unless_kept.callback(copy.close)
+        for piece in text:
+            copy.append(piece)
+            is_cut = opener.head_bytes is not None and copy.size >= opener.head_bytes
+            if is_cut:
+                break
+            yield
+        content_hash = "" if is_cut else digest.hexdigest()
+        kept = DumpFile(name, copy.file, encoding="utf-8", content_hash=content_hash, is_cut=is_cut)
+        unless_kept.pop_all()
+        return kept
 
 
 def pieces(file: io.FileIO) -> Chunks:

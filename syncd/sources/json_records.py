@@ -51,7 +51,7 @@ class NdjsonRecords(LineRecords):
         super().__init__(file, config.max_record_bytes)
         self._objects = _Objects(file.encoding)
         self.picker = self._objects.picker
-        self.names = self._objects.names(self.stretches())
+        self.names = self._objects.names(self.stretches(), file)
 
     def examine(self, record: bytes, offset: int) -> Flaw | None:  # noqa: ARG002
         """The flaw of one record; its bytes alone show it."""
@@ -97,7 +97,7 @@ class JsonArrayRecords(DumpRecords):
                 f"{file.name}:{self._first_line}: expected an array of objects",
                 hint="one object a line is source.format: ndjson",
             )
-        self.names = self._objects.names(self.stretches())
+        self.names = self._objects.names(self.stretches(), file)
 
     def stretches(self) -> Iterator[Stretch]:
         """All records in stored order; see ``Records``."""
@@ -158,13 +158,18 @@ class _Objects:
         self._decode = msgspec.json.Decoder(float_hook=Decimal).decode
         self._encoding = "" if is_utf8(encoding) else encoding
 
-    def names(self, stretches: Iterator[Stretch]) -> tuple[str, ...]:
+    def names(self, stretches: Iterator[Stretch], file: DumpFile) -> tuple[str, ...]:
         """The members of the first records that can be read."""
         names: dict[str, None] = {}
         records = (record for stretch in stretches for record in stretch.records)
-        for record in islice(records, SAMPLE_RECORDS):
-            with suppress(ValueError, RecursionError):
-                names |= dict.fromkeys(self._members(record))
+        try:
+            for record in islice(records, SAMPLE_RECORDS):
+                with suppress(ValueError, RecursionError):
+                    names |= dict.fromkeys(self._members(record))
+        except SourceError:
+            # Where we cut the file ourselves, its end says nothing.
+            if not file.is_cut:
+                raise
         return tuple(names)
 
     def picker(self, names: Sequence[str]) -> Pick:

@@ -6,12 +6,11 @@ at the same time and see the same data. A fetch stands behind a savepoint, and a
 given up is followed by a new connection: one entity's failure leaves the snapshot to the next.
 """
 
-import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from unicodedata import normalize
 
 import anyio
@@ -47,6 +46,7 @@ from syncd.sources.postgres_records import (
     twice,
 )
 from syncd.sources.postgres_sql import Query, Statements, compile_statements, derived
+from syncd.sources.postgres_stream import Stream
 
 __all__ = ["PostgresReader", "Query"]
 
@@ -54,12 +54,10 @@ _OPEN_MAX: Final = 3  # snapshots at the same time: a nightly pass, and two clai
 _CONNECTIONS_MAX: Final = 2 * _OPEN_MAX + 1  # and one to describe
 _ROLLBACK_S_MAX: Final = 5.0
 _VERSION_MIN: Final = 14  # hash_record_extended came with it
-# The driver's own limit on a call would count the time that the consumer takes.
-_NO_LIMIT_S: Final = 1e9
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _LOOK: Final = "SELECT 1"  # the first query of a transaction is what takes its snapshot
-_NO_TIMEOUT: Final = "SET LOCAL statement_timeout = 0"  # see _Snapshot._stream
+_NO_TIMEOUT: Final = "SET LOCAL statement_timeout = 0"  # see Stream
 _POSITION: Final = """
 SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                      ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn, 0)::bigint
@@ -252,7 +250,7 @@ class _Snapshot:
         long as it likes.
         """
         doing = f"entity {plan.name}: reading the source"
-        stream = _Stream(collector, emit, self._reader.silence_s_max)
+        stream = Stream(collector, emit, self._reader.silence_s_max)
         async with self._stream_lock:
             connection = await self._imported()
             try:
@@ -299,67 +297,6 @@ class _Snapshot:
                 "the source's second connection cannot see the snapshot of the first",
                 hint="does a proxy lead to several servers? it is tried without sharing",
             ) from None
-
-
-class _Kept:
-    """A ``with`` that keeps what is raised inside, for later, and calls ``then``."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self.error: BaseException | None = None
-        self._then = then
-
-    def __enter__(self) -> None:
-        """Nothing is raised yet."""
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        if error is not None:
-            self.error = error
-            self._then()
-        return True
-
-
-class _Stream(Generic[_T]):
-    """One COPY on its way through a collector to a consumer."""
-
-    def __init__(
-        self, collector: Collector[_T], emit: Callable[[_T], Awaitable[None]], silence_s: float
-    ) -> None:
-        self._collector = collector
-        self._emit = emit
-        self._silence_s = silence_s
-        self._scope = anyio.CancelScope()
-        self._kept = _Kept(self._scope.cancel)
-        self.tag = ""
-
-    async def copy(
-        self, connection: Connection, statement: str, form: Literal["binary", "text"]
-    ) -> None:
-        """Run the COPY; ``tag`` is what the server said at its end, '' when it was given up.
-
-        It is given up when nothing comes in time, and when the collector or the consumer raises;
-        then that is raised here.
-        """
-        with self._scope as scope:
-            scope.deadline = anyio.current_time() + self._silence_s
-            self.tag = await connection.copy_from_query(
-                statement, output=self._take, format=form, timeout=_NO_LIMIT_S
-            )
-        if self._kept.error is not None:
-            raise self._kept.error
-
-    async def _take(self, piece: bytes) -> None:
-        """Never raises into the driver.
-
-        It would cancel the COPY at the server, and wait for ever for an answer when this piece
-        happened to be the last. The scope cancels only what is really under way.
-        """
-        if self._kept.error is not None:
-            return
-        with self._kept:
-            for item in self._collector.feed(piece):
-                self._scope.deadline = math.inf
-                await self._emit(item)
-                self._scope.deadline = anyio.current_time() + self._silence_s
 
 
 class _Found:

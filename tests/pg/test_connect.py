@@ -232,6 +232,18 @@ async def test_a_cancelled_statement_stops_at_the_server(
     pytest.fail("the statement still runs at the server")
 
 
+async def test_a_connection_of_a_cancelled_holder_is_closed_whatever_it_did(
+    pool: Connections,
+) -> None:
+    """The driver can lose its place in a stream without a sign of it (case 23)."""
+    with anyio.CancelScope() as scope:
+        async with pool.acquire() as lent:
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert lent.is_closed()
+    assert pool.size == 0
+
+
 async def test_the_pool_is_the_same_size_after_many_cancels(pool: Connections) -> None:
     """Cancelled while waiting, while opening or while asking: every place comes back (case 23)."""
 

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -311,6 +312,16 @@ async def test_json_columns_are_those_of_the_first_thousand_records(tmp_path: Pa
     (tmp_path / "t.ndjson").write_bytes(json_lines(rows))
     dump = dump_at(tmp_path, "t.ndjson", format="ndjson")
     assert list(await dump.describe(ENTITY)) == ["id", "late"]
+
+
+@pytest.mark.parametrize("format_", ["json", "ndjson"])
+async def test_the_columns_of_large_packed_records_are_seen(tmp_path: Path, format_: str) -> None:
+    """Describing looks at the beginning only, wherever that ends inside a record."""
+    rows = [{"id": n, "v": random.Random(n).randbytes(4000).hex()} for n in range(700)]  # noqa: S311
+    text = json_lines(rows) if format_ == "ndjson" else json.dumps(rows).encode()
+    (tmp_path / f"t.{format_}.gz").write_bytes(COMPRESS[".gz"](text))
+    shape = await dump_at(tmp_path, f"t.{format_}", format=format_).describe(ENTITY)
+    assert list(shape) == ["id", "v"]
 
 
 async def test_a_member_that_no_record_has_is_told_once(tmp_path: Path) -> None:

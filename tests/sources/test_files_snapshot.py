@@ -2,7 +2,7 @@
 
 import gzip
 import os
-from collections.abc import Awaitable, Callable
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +14,11 @@ from syncd.config import FilesSource
 from syncd.errors import DriftError, InvariantError, SourceError
 from syncd.flow.model import Column, ColumnType, Issue, Kind, Plan, Read
 from syncd.flow.ports import Block, Snapshot, Source
-from syncd.sources import dump_entity, files
+from syncd.sources import dump_entity, files, key_index, record_index, records, sorted_index
 from syncd.sources.dump_files import Opener
 from syncd.sources.dump_root import opening
 from syncd.sources.files import Dump
+from syncd.sources.sorted_index import RunSorter
 from tests.sources.dump_world import (
     HASHER,
     dump_at,
@@ -258,6 +259,16 @@ async def test_another_plan_of_the_same_entity_is_read_anew(tmp_path: Path) -> N
         assert (await scan(snapshot, PLAN)).keys == [key_of(1), key_of(2)]
 
 
+async def look_again(snapshot: files.DumpSnapshot, moment: str, keys: list[bytes]) -> None:
+    match moment:
+        case "before scan":
+            await scan(snapshot, PLAN)
+        case "before fetch":
+            await snapshot.fetch(PLAN, keys[:1])
+        case _:
+            await snapshot.identity(PLAN)
+
+
 @pytest.mark.parametrize("moment", ["before scan", "before fetch", "before identity"])
 async def test_a_file_that_is_written_to_meanwhile_proves_nothing(
     tmp_path: Path, moment: str
@@ -269,13 +280,8 @@ async def test_a_file_that_is_written_to_meanwhile_proves_nothing(
         with (folder / "things.csv").open("r+b") as file:
             file.seek(0, os.SEEK_END)
             file.write(b"5000,late\n")
-        looks: dict[str, Callable[[], Awaitable[object]]] = {
-            "before scan": lambda: scan(snapshot, PLAN),
-            "before fetch": lambda: snapshot.fetch(PLAN, keys[:1]),
-            "before identity": lambda: snapshot.identity(PLAN),
-        }
         with pytest.raises(SourceError, match="was written to while it was read"):
-            await looks[moment]()
+            await look_again(snapshot, moment, keys)
 
 
 async def test_a_packed_file_that_is_written_to_while_it_is_spooled_is_refused(
@@ -414,6 +420,30 @@ async def test_the_event_loop_lives_while_a_file_is_indexed(tmp_path: Path) -> N
         assert (await scan(snapshot, PLAN)).rows == 200_000
         tasks.cancel_scope.cancel()
     assert turns > 100
+
+
+async def test_memory_does_not_grow_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times the rows, in any order, take the same memory (I14)."""
+    monkeypatch.setattr(record_index, "RunSorter", lambda spool: RunSorter(spool, 2000))
+    monkeypatch.setattr(sorted_index, "_MERGE_ENTRIES", 32)
+    monkeypatch.setattr(records, "READ_BYTES", 64 * 1024)
+    monkeypatch.setattr(key_index, "BLOCK_BYTES", 16 * 1024)
+    peaks = []
+    for rows in (10_000, 40_000):
+        lines = (b"%d,%s\n" % (n * 7919 % 1_000_003, b"x" * (n % 60)) for n in range(rows))
+        folder_of(tmp_path, things=b"id,a\n" + b"".join(lines))
+        async with dump_of(tmp_path, "things").open([PLAN]) as snapshot:
+            tracemalloc.start()
+            assert await snapshot.scan(PLAN, drop, nothing_to_tell) == rows
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.25 * peaks[0]
+
+
+async def drop(_: Block) -> None:
+    pass
 
 
 async def test_a_scan_may_be_repeated(tmp_path: Path) -> None:
