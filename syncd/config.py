@@ -98,9 +98,12 @@ class Deletes(Strict, frozen=True):
 
 
 class ColumnConfig(Strict, frozen=True):
-    """Long form of a column; the short form is its type alone."""
+    """Long form of a column; the short form is its type alone.
 
-    type: str = "text"
+    Without ``type`` it has the type that it would have if it were not named at all.
+    """
+
+    type: str | None = None
     into: str | None = None
     zone: str = "UTC"
     fold: Literal["reject", "earlier", "later"] = "reject"

@@ -246,7 +246,8 @@ def _columns(config: Config) -> Found:
             long = given if isinstance(given, ColumnConfig) else None
             where = (*path, "type") if long else path
             text = long.type if long else str(given)
-            yield from _column_type(where, text, in_key=column in entity.key)
+            if text is not None:
+                yield from _column_type(where, text, in_key=column in entity.key)
             if long:
                 yield from _zone((*path, "zone"), long.zone)
             if not 0 < len(_into(entity, column).encode()) <= _NAME_BYTES_MAX:

@@ -115,22 +115,23 @@ def map_columns(config: Config, name: str, pinned: Mapping[str, str], target: Sh
 def _column(config: Config, entity: Entity, name: str, pinned: str, target: Shape) -> Column:
     given = entity.columns.get(name)
     into = given.into if isinstance(given, ColumnConfig) and given.into else name
-    if isinstance(given, str):
-        type_ = parse_type(given)
-    elif given is not None:
+    said = given.type if isinstance(given, ColumnConfig) else given
+    if said is not None:
+        type_ = parse_type(said)
+    else:
+        type_ = _kind_of(pinned)
+        # A dump has no types of its own; where the target has one, texts are read as that.
+        if isinstance(config.source, FilesSource) and into in target:
+            type_ = target[into].type
+    if isinstance(given, ColumnConfig):
         type_ = replace(
-            parse_type(given.type),
+            type_,
             zone=given.zone,
             fold=given.fold,
             empty_as_null=given.empty_as_null,
             strip=given.strip,
             null_values=given.null_values,
         )
-    else:
-        type_ = _kind_of(pinned)
-        # A dump has no types of its own; where the target has one, texts are read as that.
-        if isinstance(config.source, FilesSource) and into in target:
-            type_ = target[into].type
     return Column(name, into, type_, _ownership(entity, name, into))
 
 

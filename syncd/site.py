@@ -30,6 +30,8 @@ from syncd.targets.postgres import PostgresTables
 
 _HASH_KEY: Final = "hash_key"
 _HASH_KEY_BYTES: Final = 32
+_HASH_KEY_PROOF: Final = "hash_key_proof"
+_PROBE: Final = b"syncd"
 
 
 class Site:
@@ -92,18 +94,31 @@ class Site:
 
     async def hasher(self) -> Hasher:
         """The keyed hashes; the key is the configured one, or the ledger's own."""
+        hasher = Hasher(await self._hash_key())
+        noted = await self.runs.setting(_HASH_KEY_PROOF)
+        if noted is not None and noted != hasher.column(_PROBE):
+            raise ConfigError(
+                "ledger.hash_key is not the one that made this ledger; under another key every "
+                "edit and every change would look like both",
+                hint="give the old key back, or drop the ledger's schema and begin a new baseline",
+            )
+        return hasher
+
+    async def _hash_key(self) -> bytes:
         configured = self.config.ledger.hash_key
         if configured is not None:
-            return Hasher(configured.value.encode())
+            return configured.value.encode()
         key = await self.runs.setting(_HASH_KEY)
         if key is None:
             raise not_initialised(self.config.pipeline, ["its hash key"])
-        return Hasher(key)
+        return key
 
     async def make_hash_key(self) -> None:
-        """Store a random key unless one is configured or stored."""
+        """Store a random key unless one is configured or stored, and how to know it again."""
         if self.config.ledger.hash_key is None:
             await self.runs.setting(_HASH_KEY, token_bytes(_HASH_KEY_BYTES))
+        proof = Hasher(await self._hash_key()).column(_PROBE)
+        await self.runs.setting(_HASH_KEY_PROOF, proof)
 
     async def assert_ledger(self) -> None:
         """Raise ConfigError when the ledger is not there or not up to date."""
@@ -121,9 +136,10 @@ class Site:
         """Entities in the order of their needs."""
         return waves({name: parents_of(e) for name, e in self.config.entities.items()})
 
-    async def prepared(self) -> "Prepared":
+    async def prepared(self, *, writes: bool = False) -> "Prepared":
         """A plan for every entity that has one; what stands against the others.
 
+        A new list of columns is noted in the ledger only where ``writes`` allows it.
         Raises ConfigError before ``init``.
         """
         await self.assert_ledger()
@@ -134,16 +150,16 @@ class Site:
         prepared = Prepared(pinned)
         for name in self.config.entities:
             try:
-                prepared.plans[name] = await self._plan(name, pinned[name])
+                prepared.plans[name] = await self._plan(name, pinned[name], writes=writes)
             except PermanentError as error:
                 prepared.errors[name] = error
         return prepared
 
-    async def _plan(self, name: str, pinned: Pinned) -> Plan:
+    async def _plan(self, name: str, pinned: Pinned, *, writes: bool) -> Plan:
         target: Shape = await self.target.describe(name)
         mapped = map_columns(self.config, name, pinned.columns, target)
         into = [column.into for column in mapped.drafted]
-        shape = await self.runs.shape(pinned.entity_id, into)
+        shape = await self.runs.shape(pinned.entity_id, into, make=writes)
         plan = complete(self.config, name, mapped, entity_id=pinned.entity_id, shape=shape)
         await self.target.prepare(plan)
         await self.ledger.load_shapes(plan)

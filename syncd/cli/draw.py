@@ -4,6 +4,7 @@ Functions give what rich prints: text and tables. Everything that came from data
 passes ``visible`` on its way into a cell or a line.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -30,6 +31,7 @@ Drawn: TypeAlias = Iterator[Text | Table]
 
 FINDINGS_SHOWN: Final = 5
 _CELL_BYTES_MAX: Final = 200
+_MISMATCHES_SHOWN: Final = 20  # of an entity; people want a few to look at
 _PARKED: Final = (Outcome.INVALID, Outcome.UNSUPPORTED, Outcome.WAITING, Outcome.FAILED)
 _STYLES: Final = {
     "completed": "green",
@@ -166,9 +168,16 @@ def verify(report: VerifyReport) -> Drawn:
     for name, counts in report.counts.items():
         table.add_row(visible(name), *(str(counts.get(kind, 0)) for kind in kinds))
     yield table
+    shown: Counter[str] = Counter()
     for mismatch in report.mismatches:
+        shown[mismatch.entity] += 1
+        if shown[mismatch.entity] > _MISMATCHES_SHOWN:
+            continue
         columns = f": {', '.join(mismatch.columns)}" if mismatch.columns else ""
         yield _line(f"{mismatch.entity}: {mismatch.kind} {_key(mismatch.key)}{columns}")
+    for entity, found in shown.items():
+        if found > _MISMATCHES_SHOWN:
+            yield _line(f"{entity}: and {found - _MISMATCHES_SHOWN} more (--output json has them)")
 
 
 def explain(report: ExplainReport) -> Drawn:

@@ -177,7 +177,7 @@ def init(
 
 @app.command(cls=Verb, epilog="Example: syncd validate -c airports/pipeline.yaml")
 def validate(ctx: typer.Context) -> None:
-    """Check the configuration, both connections, rights and columns. Writes nothing."""
+    """Check the configuration, both connections, columns and types. Writes nothing."""
 
     async def ask(app: App, _: Call) -> Answer:
         found = await app.validate()

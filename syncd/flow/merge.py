@@ -138,9 +138,9 @@ def confirm(
         is_as_sent = stored[at] == draft[at]
         bases[at] = entry.source_base[at] if is_as_sent else hasher.column(stored[at])
     if locked is not None:
-        for at in set(range(len(bases))).difference(own):
-            if stored[at] != locked[at] and hasher.column(locked[at]) == bases[at]:
-                bases[at] = hasher.column(stored[at])
+        for at, (before, after) in enumerate(zip(locked, stored, strict=True)):
+            if before != after and at not in own and hasher.column(before) == bases[at]:
+                bases[at] = hasher.column(after)
     return replace(entry, target_base=tuple(bases))
 
 

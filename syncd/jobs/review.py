@@ -92,6 +92,7 @@ class Review:
             by_key = forced.setdefault(name, {})
             by_key.setdefault(row.key, {})[row.column] = row.target_hash
         for row, _ in chosen:
+            await self._site.reviews.release(row)
             await self._site.reviews.resync(row.entity_id, [row.key])
         select = frozenset(forced)
         await self._runner.run(select, accept_rewind=False, progress=progress, forced=forced)

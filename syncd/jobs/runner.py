@@ -122,7 +122,7 @@ class Runner:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, lease)
-                prepared = await site.prepared()
+                prepared = await site.prepared(writes=True)
                 started = await site.runs.start(lease, None if select is None else sorted(select))
                 structlog.contextvars.bind_contextvars(run_id=started.run_id)
                 _log.info("run_started", attempt=started.attempt)

@@ -8,6 +8,7 @@ from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Ownership, Plan, Shape
 from syncd.flow.ports import Source
 from syncd.ledger.migrations import migrate, pending
+from syncd.ledger.runs import Pinned
 from syncd.pg.errors import translate
 from syncd.planning import (
     complete,
@@ -142,7 +143,9 @@ class Setup:
             if entity.transform is not None:
                 return [Check("error", name, f"the target has no table {entity.into}")]
             return [Check("warning", name, f"{entity.into} is not there; syncd init creates it")]
-        mapped = map_columns(config, name, described, target)
+        pinned = await self._pinned(name)
+        columns = described if pinned is None else pinned.columns
+        mapped = map_columns(config, name, columns, target)
         plan = complete(config, name, mapped, entity_id=0, shape=0)
         written = [c.into for c in plan.drafted if c.ownership is not Ownership.COMPUTED]
         lacking = [into for into in written if into not in target]
@@ -157,10 +160,6 @@ class Setup:
         if soft and soft not in target:
             text = f"{entity.into} has no column {soft}; syncd init adds it"
             checks.append(Check("warning", name, text))
-        try:
-            pinned = (await self._site.runs.pinned()).get(name)
-        except SyncdError:
-            pinned = None  # the ledger is not made yet; that has been said
         if pinned is not None:
             note = drift(name, pinned.columns, entity, found)
             if note:
@@ -168,6 +167,13 @@ class Setup:
         if isinstance(config.source, FilesSource) and not entity.columns and not target:
             checks.append(Check("warning", name, "no types are given: every column is text"))
         return checks
+
+    async def _pinned(self, name: str) -> Pinned | None:
+        """What was pinned; None before ``init``, which has been told then."""
+        try:
+            return (await self._site.runs.pinned()).get(name)
+        except SyncdError:
+            return None
 
 
 def _type_checks(name: str, plan: Plan, target: Shape) -> list[Check]:

@@ -50,10 +50,19 @@ WHERE conflict_id = $1 AND status IN ('open', 'closed')
 # until the source's value changes again or both agree.
 _DISOWN = """
 UPDATE syncd_fingerprint
-SET target_base = overlay(coalesce(target_base, source_base) PLACING '\\x0000000000000000'::bytea
-                          FROM $3 FOR 8),
+SET target_base = CASE WHEN coalesce(target_base, source_base) = '' THEN ''::bytea ELSE
+        overlay(coalesce(target_base, source_base) PLACING '\\x0000000000000000'::bytea
+                FROM $3 FOR 8) END,
+    source_base = CASE WHEN source_base = '' THEN source_base ELSE
+        overlay(source_base PLACING $5::bytea FROM $3 FOR 8) END,
     open = $4, unsettled = $4
 WHERE entity_id = $1 AND key = $2
+"""
+# Out of quarantine: the next run looks at the record again, under the column rule.
+_RELEASE = """
+UPDATE syncd_fingerprint
+SET state = 'live', digest = 0, unsettled = true, fingerprint = ''
+WHERE entity_id = $1 AND key = $2 AND state = 'quarantined'
 """
 _OTHERS_OPEN = """
 SELECT EXISTS (SELECT 1 FROM syncd_conflict WHERE entity_id = $1 AND key = $2
@@ -189,8 +198,16 @@ class Reviews:
                         conflict.key,
                         1 + 8 * column_at,
                         others,
+                        conflict.source_hash,
                     )
+                await connection.execute(self._sql(_RELEASE), conflict.entity_id, conflict.key)
         return True
+
+    async def release(self, conflict: ConflictRow) -> None:
+        """Take the conflict's record out of quarantine; without effect where it is in none."""
+        with translate("releasing a record"):
+            async with self._connections.acquire() as connection:
+                await connection.execute(self._sql(_RELEASE), conflict.entity_id, conflict.key)
 
     async def resolved_for_source(self, conflict_id: int) -> None:
         """Note that the source's value was written by an operator's decision."""

@@ -105,6 +105,7 @@ SELECT shape FROM made
 UNION ALL SELECT shape FROM syncd_shape WHERE entity_id = $1 AND columns = $2
 LIMIT 1
 """
+_KNOWN_SHAPE = "SELECT shape FROM syncd_shape WHERE entity_id = $1 AND columns = $2"
 _SETTING = "SELECT value FROM syncd_setting WHERE name = $1"
 _SET = """
 INSERT INTO syncd_setting (name, value) VALUES ($1, $2)
@@ -322,11 +323,11 @@ class Runs:
         assert isinstance(entity_id, int)
         return entity_id
 
-    async def shape(self, entity_id: int, columns: Sequence[str]) -> int:
-        """The id of a list of drafted columns; made when it is new."""
-        shape = await self._value("noting a shape", self._sql(_SHAPE), entity_id, list(columns))
-        assert isinstance(shape, int)
-        return shape
+    async def shape(self, entity_id: int, columns: Sequence[str], *, make: bool) -> int:
+        """The id of a list of drafted columns; where it is new it is made, or else 0."""
+        statement = self._sql(_SHAPE if make else _KNOWN_SHAPE)
+        shape = await self._value("noting a shape", statement, entity_id, list(columns))
+        return int(shape or 0)
 
     async def rewind(self, entity_id: int) -> None:
         """Begin a new source epoch: positions start again from anywhere."""

@@ -1,4 +1,4 @@
-"""One zygote for all crash tests of a worker."""
+"""What the crash tests share: the process that forks their runs."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.crash.zygote import Zygote
 
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[Zygote]:
-    """A process that forks the runs of all series."""
+    """One process per worker that has imported everything and forks runs on demand."""
     with Zygote() as process:
         yield process

@@ -6,7 +6,6 @@ make over 50 in `make test`; `make trust` makes 20 times as many.
 """
 
 import os
-from collections.abc import Iterator
 from typing import Final
 
 import anyio.to_thread
@@ -22,13 +21,6 @@ KILLS_MIN: Final = 26 if THOROUGH else 13
 NIGHTS_MIN: Final = 3
 # The first tenth of a run opens connections; a kill there proves little.
 EARLIEST: Final = 0.1
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """One process that forks the runs of all series."""
-    with Zygote() as process:
-        yield process
 
 
 @pytest.mark.trust

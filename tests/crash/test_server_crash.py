@@ -16,9 +16,9 @@ import asyncpg
 import pytest
 
 from syncd import embedded
-from syncd.errors import SyncdError
-from syncd.reports import RunReport
+from syncd.config import Config
 from tests.crash.series import Series, crash_config
+from tests.crash.zygote import Ask, Told, Zygote
 from tests.pipeline.world import MakeDatabase
 
 THOROUGH: Final = os.environ.get("SYNCD_HYPOTHESIS_PROFILE") == "trust"
@@ -45,40 +45,42 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Proces
     ("how", "run"), [(signal.SIGKILL, "lives"), (signal.SIGQUIT, "ends")], ids=["kill", "quit"]
 )
 async def test_a_target_that_dies_in_a_run_loses_and_doubles_nothing(
-    make_database: MakeDatabase, mortal: embedded.Process, how: signal.Signals, run: str
+    make_database: MakeDatabase,
+    mortal: embedded.Process,
+    zygote: Zygote,
+    how: signal.Signals,
+    run: str,
 ) -> None:
     """Case 13: after each crash the night is finished, and every row, entry and sum is right."""
     target = await _database_on(mortal, f"target_{how.name.lower()}")
     ttl_s = LEASES_TTL_S[run]
     config = crash_config(make_database("legacy"), target, batch_rows=50, lease_ttl_s=ttl_s)
-    series, crashes, failed = await Series.begin(config, seed=how), 0, 0
+    series, crashes, length_s = await Series.begin(config, seed=how), 0, 1.0
     print(f"seed {int(how)}")  # noqa: T201 - shown when it fails
     while crashes < CRASHES:
-        report, struck = await _crashed_night(series, mortal, how)
+        delay_s = length_s * series.dice.uniform(0.15, 0.9)
+        told, struck = await _struck_night(zygote, config, mortal, how, delay_s)
         crashes += struck
         for _ in range(ATTEMPTS_MAX):
-            if report is not None and report.status == "completed":
+            if told.report is not None and told.report.status == "completed":
                 break
-            failed += report is not None
-            report = await series.world.night()
+            told = await anyio.to_thread.run_sync(zygote.run, Ask(config))
         assert await series.is_through()
-        await series.assert_whole(report, runs_max=ATTEMPTS_MAX)
+        await series.assert_whole(told.report, runs_max=ATTEMPTS_MAX)
+        length_s = length_s if struck else told.seconds
         await series.a_day()
         await series.staff_type()
 
 
-async def _crashed_night(
-    series: Series, process: embedded.Process, how: signal.Signals
-) -> tuple[RunReport | None, bool]:
-    """A night whose target dies at some time; its report if it lived, and whether it was struck."""
-    night = asyncio.create_task(series.world.night())
-    await asyncio.sleep(series.dice.uniform(0.15, 0.7))
+async def _struck_night(
+    zygote: Zygote, config: Config, server: embedded.Process, how: signal.Signals, delay_s: float
+) -> tuple[Told, bool]:
+    """A night whose target dies after ``delay_s``; how it ended, and whether it was still on."""
+    night = asyncio.create_task(anyio.to_thread.run_sync(zygote.run, Ask(config)))
+    await asyncio.sleep(delay_s)
     struck = not night.done()
-    await anyio.to_thread.run_sync(_die, process, how)
-    try:
-        return await night, struck
-    except SyncdError:
-        return None, struck
+    await anyio.to_thread.run_sync(_die, server, how)
+    return await night, struck
 
 
 def _die(process: embedded.Process, how: signal.Signals) -> None:

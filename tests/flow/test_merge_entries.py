@@ -8,6 +8,7 @@ from syncd.flow.merge import confirm, merge_row
 from syncd.flow.model import (
     Entry,
     Outcome,
+    Ownership,
     State,
     Value,
     Write,
@@ -108,6 +109,17 @@ def test_a_value_that_waited_when_the_row_was_marked_is_written_on_return() -> N
     world.edit(1, b"A")
     world.source = None
     assert world.night().closed == ("other", "status")
+    world.source = (b"A", b"B")
+    assert world.night().written == (1,)
+
+
+def test_a_marked_row_is_known_although_a_column_has_no_base() -> None:
+    """A computed column is never remembered; the others are what the row is known by."""
+    owners = {"computed": Ownership.COMPUTED}
+    world = World(plan_of("computed", "status", ownership=owners, soft_delete="gone_at"), A)
+    world.night()
+    world.source = None
+    world.night()
     world.source = (b"A", b"B")
     assert world.night().written == (1,)
 

