@@ -121,7 +121,7 @@ def _column(config: Config, entity: Entity, name: str, pinned: str, target: Shap
     else:
         type_ = _kind_of(pinned)
         # A dump has no types of its own; where the target has one, texts are read as that.
-        if isinstance(config.source, FilesSource) and into in target:
+        if isinstance(config.source, FilesSource) and into in target and not entity.transform:
             type_ = target[into].type
     if isinstance(given, ColumnConfig):
         type_ = replace(
@@ -185,7 +185,7 @@ def complete(config: Config, name: str, mapped: Mapped, *, entity_id: int, shape
             _index(name, "the source", list(by_name), merge.source_updated, "merge"),
             place(merge.target_updated, "merge"),
         )
-    return Plan(
+    plan = Plan(
         name=name,
         entity_id=entity_id,
         columns=mapped.columns,
@@ -193,7 +193,6 @@ def complete(config: Config, name: str, mapped: Mapped, *, entity_id: int, shape
         drafted=mapped.drafted,
         target_key=mapped.target_key,
         shape=shape,
-        revision=_revision(entity, mapped),
         groups=tuple(frozenset(place(c, "groups") for c in group) for group in entity.groups),
         on_conflict=merge.on_conflict,
         parents=parents,
@@ -201,6 +200,7 @@ def complete(config: Config, name: str, mapped: Mapped, *, entity_id: int, shape
         soft_delete=deletes.column if deletes.policy == "soft" else "",
         timestamps=stamps,
     )
+    return replace(plan, revision=_revision(entity, plan))
 
 
 def deletes_of(config: Config, entity: Entity) -> Deletes:
@@ -244,15 +244,16 @@ def load_transform(name: str, entity: Entity) -> Transform | None:
     return function  # type: ignore[no-any-return]
 
 
-def _revision(entity: Entity, mapped: Mapped) -> int:
-    """Changes with anything that may change what becomes of a row."""
+def _revision(entity: Entity, plan: Plan) -> int:
+    """Changes with anything that may change what becomes of a row, and with no mere spelling."""
     said = msgspec.json.encode(
         [
-            mapped.columns,
-            mapped.drafted,
-            entity.groups,
-            entity.merge,
-            entity.needs,
+            plan.columns,
+            plan.drafted,
+            sorted(sorted(group) for group in plan.groups),
+            plan.on_conflict,
+            plan.timestamps,
+            sorted((p.entity, p.columns, p.nullable) for p in plan.parents),
             entity.transform,
             _code(entity),
         ]

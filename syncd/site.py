@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from syncd.config import Config, FilesSource
-from syncd.errors import ConfigError, PermanentError
+from syncd.errors import ConfigError, DriftError, PermanentError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Plan, Shape
 from syncd.flow.order import waves
@@ -156,6 +156,13 @@ class Site:
         return prepared
 
     async def _plan(self, name: str, pinned: Pinned, *, writes: bool) -> Plan:
+        entity = self.config.entities[name]
+        if entity.into != pinned.target:
+            raise DriftError(
+                f"entity {name}: into was {pinned.target}, and is {entity.into}; the ledger "
+                "knows nothing of that table, and nothing was done",
+                hint=f"if that is meant, run syncd init --accept-schema {name}: a new baseline",
+            )
         target: Shape = await self.target.describe(name)
         mapped = map_columns(self.config, name, pinned.columns, target)
         into = [column.into for column in mapped.drafted]

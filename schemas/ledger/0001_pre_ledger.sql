@@ -23,6 +23,7 @@ CREATE TABLE syncd_entity (
     entity_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pipeline text NOT NULL,
     name text NOT NULL,
+    target text NOT NULL,                   -- the table that the entries speak of
     pinned json NOT NULL,                   -- columns and types as agreed on init, in order
     source_epoch integer NOT NULL DEFAULT 1, -- grows when an operator accepts a rewind
     position bigint NOT NULL DEFAULT 0,     -- highest source position applied

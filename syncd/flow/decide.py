@@ -23,6 +23,7 @@ from syncd.flow.model import (
     Read,
     Row,
     State,
+    Value,
     Write,
 )
 from syncd.flow.ports import Ledger, Target, Tx
@@ -166,9 +167,11 @@ class Decider:
 
     def keyed(self, read: Read) -> Row:
         """The row with its text key as the ledger has it (NFC), so that both sides agree."""
-        if not self._text_key or read.key.isascii():
-            return read.row
-        values = list(read.row)
+        # The row is asked, not the key: a Kelvin sign becomes an ASCII letter.
+        row = read.row
+        if not self._text_key or all(_is_ascii(row[at]) for at in self.plan.key):
+            return row
+        values = list(row)
         parts = decode_key(self.plan.key_types, read.key)
         for at, part in zip(self.plan.key, parts, strict=True):
             values[at] = part
@@ -253,12 +256,20 @@ class Decider:
         )
 
 
+def _is_ascii(value: Value) -> bool:
+    return isinstance(value, bytes) and value.isascii()
+
+
 class _Changed(Struct, frozen=True):
     """A read that says something new, beside its entry."""
 
     read: Read
     entry: Entry | None
     fingerprint: bytes
+
+
+def _is_ascii(value: Value) -> bool:
+    return isinstance(value, bytes) and value.isascii()
 
 
 def _may_land(change: _Changed, draft: Draft) -> bool:

@@ -220,7 +220,7 @@ class Pass:
             read.source_rows = read.equal = entity.settled_rows
             running.ended.notes.append("the same content as last time: nothing was read")
             advance(entity.settled_rows)
-        elif await ledger.is_empty(plan):
+        elif await self._ground.shores.retry(lambda: ledger.is_empty(plan)):
             empty = await self._ground.shores.target.is_empty(plan)
             apply = running.applier.load if empty else running.applier.apply
             if not empty:

@@ -131,20 +131,26 @@ class Runner:
                     _Written(site, started), progress, forced,
                     accept_rewind=accept_rewind, samples=None,
                 )  # fmt: skip
-                await site.runs.finish(started.run_id, report.status)
-                retention = site.config.ledger.retention
-                await site.runs.prune(
-                    runs_days=retention.runs_days,
-                    imports_days=retention.imports_days,
-                    tombstones_days=retention.tombstones_days,
-                    outbox_days=retention.outbox_days,
-                )
+                await self._end(started, report)
                 reports.append(report)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise (foremost(group) or group) from None
         _log.info("run_ended", status=reports[0].status, seconds=reports[0].seconds)
         return reports[0]
+
+    async def _end(self, started: Started, report: RunReport) -> None:
+        """Close the run and remove what is past its retention."""
+        runs, retention = self._site.runs, self._site.config.ledger.retention
+        await self._site.retry(lambda: runs.finish(started.run_id, report.status))
+        await self._site.retry(
+            lambda: runs.prune(
+                runs_days=retention.runs_days,
+                imports_days=retention.imports_days,
+                tombstones_days=retention.tombstones_days,
+                outbox_days=retention.outbox_days,
+            )
+        )
 
     # -- the pass ----------------------------------------------------------------------------
 
@@ -366,23 +372,25 @@ class _Unwritten:
 
 
 class _Written:
-    """The book of a run."""
+    """The book of a run; each entry says what is, so it may be repeated."""
 
     def __init__(self, site: Site, started: Started) -> None:
         self._site = site
+        self._retry = site.retry
         self._started = started
 
     async def earlier_units(self, plan: Plan) -> list[Unit]:
         """Units of earlier attempts."""
-        return await self._site.runs.earlier_units(self._started, plan)
+        return await self._retry(lambda: self._site.runs.earlier_units(self._started, plan))
 
     async def decisions(self, plan: Plan) -> Decisions:
         """What operators decided."""
-        return await self._site.reviews.decisions(plan)
+        return await self._retry(lambda: self._site.reviews.decisions(plan))
 
     async def hold(self, plan: Plan, keys: Sequence[bytes], reason: str) -> None:
         """Hold exactly these."""
-        await self._site.reviews.hold(plan, self._started.run_id, keys, reason)
+        run_id = self._started.run_id
+        await self._retry(lambda: self._site.reviews.hold(plan, run_id, keys, reason))
 
     async def close(
         self,
@@ -408,7 +416,8 @@ class _Written:
             drift="; ".join(report.notes) if report.status == "refused" else "",
         )
         pinned = prepared.pinned[report.name]
-        await self._site.runs.close_entity(self._started.run_id, pinned.entity_id, closing)
+        run_id = self._started.run_id
+        await self._retry(lambda: self._site.runs.close_entity(run_id, pinned.entity_id, closing))
         if report.status == "completed":
             metrics.entity_done(
                 report.name,

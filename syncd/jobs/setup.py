@@ -70,8 +70,12 @@ class Setup:
         entity = site.config.entities[name]
         if accept:
             found = describe_found(name, entity, await source.describe(name))
-            await site.runs.pin(name, found)
+            before = (await site.runs.pinned()).get(name)
+            await site.runs.pin(name, entity.into, found)
             done.append(f"{name}: pinned {len(found)} columns")
+            if before is not None and before.target != entity.into:
+                await site.runs.forget(before.entity_id)
+                done.append(f"{name}: {entity.into} begins a new baseline")
         plan, order = await self._mapped(name)
         if entity.transform is None and await site.target.create(plan, order):
             done.append(f"{name}: created {entity.into} with {len(plan.drafted)} columns")

@@ -59,7 +59,7 @@ WHERE entity_id = $1 AND key = ANY($2::bytea[]) AND state = 'live'
 _IMPORT = """
 INSERT INTO syncd_import_record (entity_id, key, run_id, outcome, reason, columns, conflicts)
 SELECT $1, u.key, $2, u.outcome, u.reason,
-       string_to_array(u.columns, ','), string_to_array(u.conflicts, ',')
+       string_to_array(u.columns, chr(31)), string_to_array(u.conflicts, chr(31))
 FROM unnest($3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[])
      AS u (key, outcome, reason, columns, conflicts)
 """
@@ -100,6 +100,7 @@ SELECT EXISTS (SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1 AND unsettle
 """
 _ANY_ENTRY = "SELECT EXISTS (SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1)"
 BLOCK_BYTES: Final = 256 * 1024
+_NAMES: Final = "\x1f"  # between names of columns, which may hold a comma
 
 
 class PostgresLedger:
@@ -253,8 +254,8 @@ class PostgresLedger:
         await connection.execute(
             self._sql(_IMPORT), plan.entity_id, run_id,
             [i.key for i in told], [i.outcome.value for i in told], [i.reason for i in told],
-            [",".join(i.columns) for i in told],
-            [",".join(c.column for c in i.conflicts) for i in told],
+            [_NAMES.join(i.columns) for i in told],
+            [_NAMES.join(c.column for c in i.conflicts) for i in told],
         )  # fmt: skip
         closed = [(i.key, column) for i in imports for column in i.closed]
         if closed:

@@ -72,6 +72,7 @@ _FINDINGS = """
 INSERT INTO syncd_finding (run_id, entity_id, severity, code, field, place)
 SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[])
 """
+_FORGET_FINDINGS = "DELETE FROM syncd_finding WHERE run_id = $1 AND entity_id = $2"
 _ENTITY_DONE = """
 UPDATE syncd_entity
 SET last_status = $2, last_rows = $3, position = greatest(position, $4), source_epoch = $5,
@@ -87,15 +88,18 @@ UPDATE syncd_entity SET source_epoch = source_epoch + 1, position = 0, identity 
 WHERE entity_id = $1
 """
 _ENTITIES = """
-SELECT entity_id, name, pinned::text AS pinned, source_epoch, position, identity, identity_rows,
+SELECT entity_id, name, target, pinned::text AS pinned, source_epoch, position, identity,
+       identity_rows,
        last_rows, drift
 FROM syncd_entity WHERE pipeline = $1
 """
 _PIN = """
-INSERT INTO syncd_entity (pipeline, name, pinned) VALUES ($1, $2, $3::json)
+INSERT INTO syncd_entity (pipeline, name, target, pinned) VALUES ($1, $2, $3, $4::json)
 ON CONFLICT (pipeline, name) DO UPDATE
-SET pinned = excluded.pinned, drift = '', identity = '' RETURNING entity_id
+SET pinned = excluded.pinned, target = excluded.target, drift = '', identity = ''
+RETURNING entity_id
 """
+_FORGET = "DELETE FROM syncd_fingerprint WHERE entity_id = $1"
 _SHAPE = """
 WITH made AS (
     INSERT INTO syncd_shape (entity_id, columns) VALUES ($1, $2)
@@ -145,6 +149,7 @@ class Pinned(Struct, frozen=True):
 
     entity_id: int
     name: str
+    target: str
     columns: Mapping[str, str]  # source column -> canonical type, in text
     source_epoch: int
     position: int
@@ -279,6 +284,7 @@ class Runs:
                     msgspec.json.encode(closing.counts).decode(), closing.seconds,
                     list(closing.notes), closing.findings_total,
                 )  # fmt: skip
+                await connection.execute(self._sql(_FORGET_FINDINGS), run_id, entity_id)
                 if findings:
                     await connection.execute(
                         self._sql(_FINDINGS), run_id, entity_id,
@@ -303,6 +309,7 @@ class Runs:
             row["name"]: Pinned(
                 row["entity_id"],
                 row["name"],
+                row["target"],
                 msgspec.json.decode(row["pinned"], type=dict[str, str]),
                 row["source_epoch"],
                 row["position"],
@@ -314,14 +321,15 @@ class Runs:
             for row in rows
         }
 
-    async def pin(self, entity: str, columns: Mapping[str, str]) -> int:
-        """Agree on the entity's columns and types; its id."""
+    async def pin(self, entity: str, target: str, columns: Mapping[str, str]) -> int:
+        """Agree on the entity's table, columns and types; its id."""
         encoded = msgspec.json.encode(columns).decode()
-        entity_id = await self._value(
-            "pinning a schema", self._sql(_PIN), self._pipeline, entity, encoded
-        )
-        assert isinstance(entity_id, int)
-        return entity_id
+        values = (self._pipeline, entity, target, encoded)
+        return int(await self._value("pinning a schema", self._sql(_PIN), *values))
+
+    async def forget(self, entity_id: int) -> None:
+        """Forget every record of an entity: the next run begins a new baseline."""
+        await self._execute("forgetting an entity", self._sql(_FORGET), entity_id)
 
     async def shape(self, entity_id: int, columns: Sequence[str], *, make: bool) -> int:
         """The id of a list of drafted columns; where it is new it is made, or else 0."""

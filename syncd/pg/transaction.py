@@ -87,7 +87,12 @@ async def _roll_back(connection: Connection, inner: Any) -> None:
     with anyio.move_on_after(_COMMIT_S) as scope:
         try:
             await inner.rollback()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+        ):
             connection.terminate()  # the server rolls back what it no longer hears from
     if scope.cancelled_caught:
         connection.terminate()

@@ -70,18 +70,18 @@ class CsvRecords(LineRecords):
 
     def _pick_first(self) -> Pick:
         """The usual place of a key; only as much of the record is split as it needs."""
-        delimiter, is_plain = self._grammar.dialect.delimiter, self._grammar.is_plain
-        split, head = self._grammar.split, self._grammar.head.match
+        dialect, split, head = self._grammar.dialect, self._grammar.split, self._grammar.head
+        delimiter, quote = dialect.delimiter, dialect.quote or dialect.delimiter
 
         def pick(record: bytes) -> tuple[bytes]:
             value = record.partition(delimiter)[0]
-            if is_plain(value):
+            if quote not in value:
                 return (value,)
-            match = head(record)
+            match = head.match(record)
             assert match, "a sound record begins with a field"
             return (split(match.group(), 1)[0],)
 
-        return pick
+        return self._pick([0]) if dialect.escape else pick
 
     def _pick(self, places: Sequence[int]) -> Pick:
         split, fields = self._grammar.split, len(self.names)

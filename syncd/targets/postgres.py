@@ -5,6 +5,7 @@ the rows before, in the same transaction, so what the merge compared is what is 
 the target made of it (rounding, triggers) is read back and becomes the base (case 66).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
@@ -17,19 +18,13 @@ from syncd.flow.model import MISSING, Decision, Found, Ownership, Plan, Read, Ro
 from syncd.flow.normalise import Dialect, Normaliser
 from syncd.flow.ports import EmitReads, Tx
 from syncd.pg import dialect
+from syncd.pg.catalog import table_columns
 from syncd.pg.connect import Connections
 from syncd.pg.errors import translate
 from syncd.pg.transaction import PgTx, transaction
 from syncd.targets import table_sql
 
-_COLUMNS = """
-SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS native,
-       format_type(a.atttypid, NULL) AS bare, NOT a.attnotnull AS nullable,
-       a.attgenerated = '' AND a.attidentity <> 'a' AS writable
-FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum
-"""
+_MODIFIERS: Final = re.compile(r"\([\d, -]+\)")
 # What could make the target store something else than what is sent: triggers, rules, and the
 # column types. Compared in each transaction that relies on it.
 _SHAPE_SQL = """
@@ -68,17 +63,7 @@ class PostgresTables:
         """Columns of the entity's table; empty when there is none."""
         with translate(f"describing the target of {entity}"):
             async with self._connections.acquire() as connection:
-                rows = await connection.fetch(_COLUMNS, self._names[entity])
-        return {
-            row["name"]: Found(
-                row["name"],
-                row["native"],
-                dialect.column_type(row["native"]),
-                row["nullable"],
-                row["writable"],
-            )
-            for row in rows
-        }
+                return await table_columns(connection, self._names[entity])
 
     async def prepare(self, plan: Plan) -> None:
         """Introspect the table once, before the plan is used.
@@ -89,7 +74,7 @@ class PostgresTables:
         name = self._names[plan.name]
         with translate(f"describing the target of {plan.name}"):
             async with self._connections.acquire() as connection:
-                rows = {row["name"]: row for row in await connection.fetch(_COLUMNS, name)}
+                rows = await table_columns(connection, name)
                 token = await connection.fetchrow(_SHAPE_SQL, name)
         if not rows:
             raise DriftError(
@@ -104,7 +89,7 @@ class PostgresTables:
                 hint="migrate the target, or map the column elsewhere",
             )
         written = [c.into for c in plan.drafted if c.ownership is not Ownership.COMPUTED]
-        frozen = [into for into in written if not rows[into]["writable"]]
+        frozen = [into for into in written if not rows[into].writable]
         if frozen:
             raise DriftError(
                 f"entity {plan.name}: {name} generates {', '.join(frozen)} itself",
@@ -231,20 +216,12 @@ def _qualified(name: str) -> str:
     return dialect.table_ident(name if schema else f"public.{name}")
 
 
-def _table(plan: Plan, name: str, rows: Mapping[str, Any], token: Any) -> Table:
-    found = tuple(
-        Found(
-            column.into,
-            rows[column.into]["native"],
-            dialect.column_type(rows[column.into]["native"]),
-            rows[column.into]["nullable"],
-        )
-        for column in plan.drafted
-    )
+def _table(plan: Plan, name: str, columns: Shape, token: Any) -> Table:
+    found = tuple(columns[column.into] for column in plan.drafted)
     return Table(
         name=name,
         found=found,
-        bare=tuple(table_sql.STAGE_TYPES.get(b, b) for b in (rows[f.name]["bare"] for f in found)),
+        bare=tuple(_bare(f.native) for f in found),
         token=_token(token),
         exact=token["triggers"] == 0
         and token["rules"] == 0
@@ -252,6 +229,12 @@ def _table(plan: Plan, name: str, rows: Mapping[str, Any], token: Any) -> Table:
         and all(table_sql.is_exact(c.type, f) for c, f in zip(plan.drafted, found, strict=True)),
         reader=Normaliser([f.name for f in found], [f.type for f in found], Dialect.CANONICAL),
     )
+
+
+def _bare(native: str) -> str:
+    """A type without its length or precision, for staging."""
+    bare = _MODIFIERS.sub("", native)
+    return table_sql.STAGE_TYPES.get(bare, bare)
 
 
 def _token(row: Any) -> str:

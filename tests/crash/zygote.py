@@ -41,7 +41,7 @@ class Ask(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """How a run ended: its exit code (minus the number of a signal), and its report if it has one."""
+    """How a run ended: its exit code (minus the number of a signal) and its report, if any."""
 
     code: int
     signalled: bool
@@ -63,13 +63,19 @@ class Zygote:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._process.communicate(timeout=_RUN_S_MAX)
 
     def run(self, ask: Ask) -> Told:
         """Have a run made and wait for its end."""
-        stdin, stdout = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        stdin, stdout = (
+            cast("IO[bytes]", self._process.stdin),
+            cast("IO[bytes]", self._process.stdout),
+        )
         stdin.write(msgspec.json.encode(ask) + b"\n")
         stdin.flush()
         return msgspec.json.decode(stdout.readline(), type=Told)

@@ -315,6 +315,36 @@ async def test_a_completed_reference_is_written_and_the_record_closed() -> None:
     assert batch.again == []
 
 
+@pytest.mark.parametrize(
+    ("run_id", "before", "now"),
+    [
+        (9, Outcome.INSERTED, Outcome.INSERTED),  # this run's own, now whole
+        (8, Outcome.INSERTED, Outcome.UPDATED),
+        (9, Outcome.UPDATED, Outcome.UPDATED),
+    ],
+)
+async def test_a_row_is_not_called_updated_by_the_run_that_inserted_it(
+    run_id: int, before: Outcome, now: Outcome
+) -> None:
+    """It was inserted without its parent and completed in the same run: inserted, once."""
+    child = read("2", b"x", b"1")
+    bases = (*HASHER.columns((b"2", b"x")), b"")
+    entry = known(
+        child,
+        SOFT_TREE,
+        open=True,
+        source_base=bases,
+        target_base=bases,
+        run_id=run_id,
+        outcome=before,
+    )
+    ledger = Ledger(entry, known(read("1"), SOFT_TREE))
+    target = Target({"2": (b"2", b"x", None)})
+    decision = only(await decide([child], SOFT_TREE, ledger=ledger, target=target)).decision
+    assert (decision.write, decision.written) == (Write.UPDATE, (2,))
+    assert decision.outcome is decision.entry.outcome is now
+
+
 # -- what an operator decided ------------------------------------------------------------------
 
 

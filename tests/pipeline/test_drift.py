@@ -236,7 +236,10 @@ async def test_a_narrower_target_refuses_only_what_does_not_fit(make_world: Make
         "failed": 1,
         "unchanged": 3,
     }
-    assert await world.rows("SELECT name FROM cases WHERE id < 3 ORDER BY id") == [("abc",), ("n2",)]
+    assert await world.rows("SELECT name FROM cases WHERE id < 3 ORDER BY id") == [
+        ("abc",),
+        ("n2",),
+    ]
 
 
 async def test_a_parent_that_stops_stops_the_children_that_look_it_up(

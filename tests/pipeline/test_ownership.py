@@ -73,9 +73,7 @@ async def test_an_initial_column_follows_until_staff_touch_the_row(make_world: M
 
 async def test_a_group_is_written_as_one_when_nobody_touched_it(make_world: MakeWorld) -> None:
     """Columns of a group that the source changes go together."""
-    entity = Entity(
-        from_="cases", key=("id",), into="public.cases", groups=(("status", "note"),)
-    )
+    entity = Entity(from_="cases", key=("id",), into="public.cases", groups=(("status", "note"),))
     world = await make_world(LEGACY, {"cases": entity})
     await world.night()
     await world.legacy("UPDATE cases SET status = 'B', note = 'm'")
@@ -85,9 +83,7 @@ async def test_a_group_is_written_as_one_when_nobody_touched_it(make_world: Make
 
 async def test_a_group_in_conflict_heals_as_one(make_world: MakeWorld) -> None:
     """Staff take the one edit back: the whole group gets the source's values."""
-    entity = Entity(
-        from_="cases", key=("id",), into="public.cases", groups=(("status", "note"),)
-    )
+    entity = Entity(from_="cases", key=("id",), into="public.cases", groups=(("status", "note"),))
     world = await make_world(LEGACY, {"cases": entity})
     await world.night()
     await world.staff("UPDATE cases SET status = 'X'")

@@ -36,7 +36,9 @@ TREE: Final = {
         needs={"units": Need(columns=("parent",))},
     )
 }
-TREE_TABLE: Final = "CREATE TABLE units (id int PRIMARY KEY, parent int REFERENCES units, name text)"
+TREE_TABLE: Final = (
+    "CREATE TABLE units (id int PRIMARY KEY, parent int REFERENCES units, name text)"
+)
 
 
 async def family(make_world: MakeWorld) -> World:
@@ -67,9 +69,7 @@ async def test_children_wait_and_are_released_when_their_parents_land(
     world = await family(make_world)
     order = list(range(1, 41))
     random.Random(71).shuffle(order)
-    await world.legacy(
-        *(f"INSERT INTO children VALUES ({at}, {1 + at % 20}, 'n')" for at in order)
-    )
+    await world.legacy(*(f"INSERT INTO children VALUES ({at}, {1 + at % 20}, 'n')" for at in order))
     night = await world.night()
     assert told(night, "children") == {"seen": 40, "waiting": 40}
     assert night.status == "parked"
@@ -296,9 +296,7 @@ async def test_children_follow_a_parent_whose_key_changed(make_world: MakeWorld)
         "INSERT INTO children SELECT g, 1, 'n' FROM generate_series(1, 12) g",
     )
     await world.night()
-    await world.legacy(
-        "UPDATE parents SET id = 10 WHERE id = 1", "UPDATE children SET parent = 10"
-    )
+    await world.legacy("UPDATE parents SET id = 10 WHERE id = 1", "UPDATE children SET parent = 10")
     night = await world.night()
     assert told(night, "parents") == {"seen": 3, "inserted": 1, "deleted": 1, "unchanged": 1}
     assert told(night, "children") == {"seen": 12, "updated": 12}
@@ -322,9 +320,7 @@ async def test_a_key_that_is_used_again_is_a_new_incarnation(make_world: MakeWor
 
 
 @pytest.mark.parametrize("kind", ["text", "uuid", "date", "bigint", "varchar(40)"])
-async def test_keys_of_every_kind_are_merged_in_one_order(
-    make_world: MakeWorld, kind: str
-) -> None:
+async def test_keys_of_every_kind_are_merged_in_one_order(make_world: MakeWorld, kind: str) -> None:
     """Case 45: both sides deliver keys in the same byte order, whatever their type."""
     values = {
         "text": ["''", "'a'", "'ab'", "'B'", "'é'", "'z'", "'Y-11-3-4'", "'Y1-01-1-1'", "' '"],
@@ -346,7 +342,7 @@ async def test_keys_of_every_kind_are_merged_in_one_order(
     assert told(await world.night()) == {"seen": number, "unchanged": number}
     await world.legacy("UPDATE cases SET name = 'm'")
     assert told(await world.night()) == {"seen": number, "updated": number}
-    await world.assert_in_step("SELECT id, name FROM cases ORDER BY id::text COLLATE \"C\"")
+    await world.assert_in_step('SELECT id, name FROM cases ORDER BY id::text COLLATE "C"')
 
 
 async def test_a_key_of_two_parts(make_world: MakeWorld) -> None:

@@ -236,8 +236,7 @@ async def test_a_trigger_that_refuses_a_row_parks_that_row(make_world: MakeWorld
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
             "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS "
             "$$BEGIN IF NEW.id = 2 THEN RAISE 'not 2'; END IF; RETURN NEW; END$$",
-            "CREATE TRIGGER guard BEFORE INSERT ON cases "
-            "FOR EACH ROW EXECUTE FUNCTION guard()",
+            "CREATE TRIGGER guard BEFORE INSERT ON cases FOR EACH ROW EXECUTE FUNCTION guard()",
         ],
     )
     assert told(await world.night()) == {"seen": 2, "inserted": 1, "failed": 1}
@@ -253,8 +252,7 @@ async def test_a_trigger_that_swallows_a_row_is_noticed(make_world: MakeWorld) -
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
             "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS "
             "$$BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END$$",
-            "CREATE TRIGGER swallow BEFORE INSERT ON cases "
-            "FOR EACH ROW EXECUTE FUNCTION swallow()",
+            "CREATE TRIGGER swallow BEFORE INSERT ON cases FOR EACH ROW EXECUTE FUNCTION swallow()",
         ],
     )
     assert told(await world.night()) == {"seen": 2, "inserted": 1, "failed": 1}
@@ -270,8 +268,7 @@ async def test_a_trigger_that_swallows_an_update_parks_that_row(make_world: Make
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
             "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS "
             "$$BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END$$",
-            "CREATE TRIGGER swallow BEFORE UPDATE ON cases "
-            "FOR EACH ROW EXECUTE FUNCTION swallow()",
+            "CREATE TRIGGER swallow BEFORE UPDATE ON cases FOR EACH ROW EXECUTE FUNCTION swallow()",
         ],
     )
     await world.night()
