@@ -256,10 +256,6 @@ class Decider:
         )
 
 
-def _is_ascii(value: Value) -> bool:
-    return isinstance(value, bytes) and value.isascii()
-
-
 class _Changed(Struct, frozen=True):
     """A read that says something new, beside its entry."""
 

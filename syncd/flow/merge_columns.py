@@ -136,11 +136,12 @@ def observed(plan: Plan, base: Hashes, draft: Row, hashes: Hashes) -> Hashes:
 def edited(plan: Plan, hasher: Hasher, target: Row, entry_bases: tuple[Hashes, Hashes]) -> Hashes:
     """Per column the hash of ``t`` where staff changed it, else b"".
 
+    The target's own columns count: what people typed there is lost with the row just the same.
     A column of which neither side ever said anything is not edited while it is NULL.
     """
     return tuple(
         b""
-        if c.ownership in _NEVER_COMPARED or (ht := hasher.column(t)) == bt or _blank(t, bs, bt)
+        if c.ownership is Ownership.COMPUTED or (ht := hasher.column(t)) == bt or _blank(t, bs, bt)
         else ht
         for c, t, bs, bt in zip(plan.drafted, target, *entry_bases, strict=True)
     )

@@ -140,11 +140,15 @@ async def test_a_refused_row_voids_the_transaction(shelter: Shelter) -> None:
     """RowError; what the transaction had done before is gone as well."""
     plan = shelter.plan
     await insert(shelter, 2)
-    with pytest.raises(RowError) as caught:
+
+    async def write_both() -> None:
         async with shelter.ledger.begin(shelter.lease) as tx:
             for number in (1, 2):
                 change = (key_of(number), row_of(number), decided(Write.INSERT, plan, number))
                 await shelter.target.write(tx, plan, [change])
+
+    with pytest.raises(RowError) as caught:
+        await write_both()
     assert caught.value.sqlstate == "23505"
     assert [read.key for read in await rows_of(shelter)] == [key_of(2)]
 
@@ -187,12 +191,16 @@ async def test_the_target_is_scanned_in_key_order(shelter: Shelter) -> None:
 async def test_target_and_ledger_commit_together_or_not_at_all(shelter: Shelter) -> None:
     """I6: a transaction that ends with an error leaves neither row nor entry."""
     plan = shelter.plan
-    with pytest.raises(RolledBackError):
+
+    async def write_and_fail() -> None:
         async with shelter.ledger.begin(shelter.lease) as tx:
             change = (key_of(1), row_of(1), decided(Write.INSERT, plan, 1))
             await shelter.target.write(tx, plan, [change])
             await shelter.ledger.record(tx, plan, [entry_of(plan, 1)], [], new=True)
             raise RolledBackError
+
+    with pytest.raises(RolledBackError):
+        await write_and_fail()
     assert await rows_of(shelter) == []
     assert await shelter.ledger.is_empty(plan)
 
@@ -350,10 +358,14 @@ async def test_a_work_unit_is_found_once_it_is_committed(shelter: Shelter) -> No
     plan, run_id = shelter.plan, await shelter.run_id()
     unit = Unit("u1", Counts(inserted=2), Counts(deleted=1), Counts(failed=1), Counts())
     assert await shelter.ledger.find_unit(run_id, plan, "u1") is None
-    with pytest.raises(RolledBackError):
+
+    async def note_and_fail() -> None:
         async with shelter.ledger.begin(shelter.lease) as tx:
             await shelter.ledger.unit(tx, run_id, plan, unit)
             raise RolledBackError
+
+    with pytest.raises(RolledBackError):
+        await note_and_fail()
     assert await shelter.ledger.find_unit(run_id, plan, "u1") is None
     async with shelter.ledger.begin(shelter.lease) as tx:
         await shelter.ledger.unit(tx, run_id, plan, unit)

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, Protocol
 
 import asyncpg
 from msgspec import Struct
 
 from syncd.app import App
-from syncd.config import Config, Entity, PostgresSource, PostgresTarget, Secret
+from syncd.config import Config, Entity, FilesSource, PostgresSource, PostgresTarget, Secret
 from syncd.flow.fingerprint import HASH_VERSION, Hasher
 from syncd.flow.keys import encode_key
 from syncd.flow.model import (
@@ -24,10 +25,11 @@ from syncd.flow.model import (
     State,
     Write,
 )
-from syncd.flow.ports import Ledger, Lease, RunBook, Source, Target
+from syncd.flow.ports import Lease, Ledger, RunBook, Source, Target
 from syncd.jobs.runner import _Written
 from syncd.ledger.runs import Started
 from syncd.site import Site
+from syncd.sources.files import Dump
 from syncd.sources.postgres import PostgresReader
 from tests.memory.book import MemoryBook
 from tests.memory.ledger import MemoryLedger
@@ -139,6 +141,34 @@ class PostgresSourceCase:
             await connection.close()
 
 
+class FilesSourceCase:
+    """A folder with one CSV; NULL is an empty field, the empty text a quoted one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "items.csv"
+        self._config = FilesSource(path=str(folder))
+        self._sequence = 0
+        self.source: Source = self._opened()
+
+    async def put(self, rows: Sequence[tuple[int | None, str | None, str | None]]) -> None:
+        """The next dump."""
+        lines = [",".join(_field(value) for value in row) for row in rows]
+        self._path.write_text("\n".join(["id,name,amount", *lines, ""]), "utf-8")
+        self._sequence += 1
+        self.source = self._opened()
+
+    def append(self, number: int) -> None:
+        """The next dump takes this one's place while it is being read."""
+        text = self._path.read_text("utf-8")
+        self._path.unlink()
+        self._path.write_text(f'{text}{number},"late","1"\n', "utf-8")
+        self._sequence += 1
+
+    def _opened(self) -> Dump:
+        files = {"items": "items.csv"}
+        return Dump(self._config, files, HASHER, sequence=self._sequence, batch_rows=3)
+
+
 class Shelter(Struct):
     """Target and ledger of one implementation, on common ground."""
 
@@ -211,6 +241,12 @@ async def _expire(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     await connection.execute("UPDATE syncd.syncd_lease SET expires_at = '-infinity'")
     await connection.close()
+
+
+def _field(value: int | str | None) -> str:
+    if value is None:
+        return ""
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _text(value: str | None) -> bytes | None:

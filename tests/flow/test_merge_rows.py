@@ -376,11 +376,11 @@ def test_a_kept_row_names_every_edited_column() -> None:
         ((b"A", b"X", b"A", b"A", b"A"), True),  # initial
         ((b"A", b"A", b"X", b"A", b"A"), True),  # merge
         ((b"A", b"A", b"A", b"X", b"A"), True),  # source
-        ((b"A", b"A", b"A", b"A", b"X"), False),  # target
+        ((b"A", b"A", b"A", b"A", b"X"), True),  # target
     ],
 )
 def test_which_edits_keep_a_row(target: Row, *, is_kept: bool) -> None:
-    """A delete looks at all columns but target-owned and computed ones."""
+    """A delete looks at all columns but computed ones: remarks of staff go with no row."""
     base = ("", b"A", b"A", b"A", b"A")
     decision = decided(State.LIVE, None, target, plan=OWNED, source_base=base, target_base=base)
     assert (decision.entry.state is State.ORPHAN_KEPT) is is_kept

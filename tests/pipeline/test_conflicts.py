@@ -48,7 +48,7 @@ async def test_a_conflict_shows_both_values_as_they_are_now(make_world: MakeWorl
 
 
 async def test_taking_the_source_writes_its_value(make_world: MakeWorld) -> None:
-    """``conflicts resolve --take source``: B is written, the conflict is over, later changes flow."""
+    """``resolve --take source``: B is written, the conflict is over, later changes flow."""
     world = await in_conflict(make_world)
     number = await conflict_of(world)
     async with world.app() as app:

@@ -13,15 +13,19 @@ from tests.pipeline.conftest import MakeWorld
 from tests.pipeline.world import World, entity_of, told
 
 LEGACY: Final = [
-    "CREATE TABLE cases (id int PRIMARY KEY, name varchar(20), amount numeric(10,2), "
-    "at timestamp, spare text)",
+    (
+        "CREATE TABLE cases (id int PRIMARY KEY, name varchar(20), amount numeric(10,2), "
+        "at timestamp, spare text)"
+    ),
     "INSERT INTO cases SELECT g, 'n' || g, g, '2024-01-01', 's' FROM generate_series(1, 5) g",
     "CREATE TABLE others (id int PRIMARY KEY, name text)",
     "INSERT INTO others SELECT g, 'n' FROM generate_series(1, 5) g",
 ]
 TARGET: Final = [
-    "CREATE TABLE cases (id int PRIMARY KEY, name varchar(20), amount numeric(10,2), "
-    "at timestamp, own text DEFAULT 'staff')",
+    (
+        "CREATE TABLE cases (id int PRIMARY KEY, name varchar(20), amount numeric(10,2), "
+        "at timestamp, own text DEFAULT 'staff')"
+    ),
     "CREATE TABLE others (id int PRIMARY KEY, name text)",
 ]
 ENTITIES: Final = {
@@ -85,8 +89,10 @@ STOPS_AT_THE_TARGET: Final = {
     ),
     "table renamed": ("ALTER TABLE cases RENAME TO kases", "ALTER TABLE kases RENAME TO cases"),
     "generated": (
-        "ALTER TABLE cases DROP COLUMN name; "
-        "ALTER TABLE cases ADD COLUMN name text GENERATED ALWAYS AS ('n' || id::text) STORED",
+        (
+            "ALTER TABLE cases DROP COLUMN name; "
+            "ALTER TABLE cases ADD COLUMN name text GENERATED ALWAYS AS ('n' || id::text) STORED"
+        ),
         "ALTER TABLE cases ALTER COLUMN name DROP EXPRESSION",
     ),
     "moved to another schema": (
@@ -210,7 +216,7 @@ async def test_a_new_column_at_the_source_is_told_until_it_is_accepted(
 
 
 async def test_a_column_that_was_accepted_as_gone_keeps_its_values(make_world: MakeWorld) -> None:
-    """Case 49: after ``--accept-schema`` the target's column stays as it is, edits elsewhere flow."""
+    """Case 49: after ``--accept-schema`` the target's column stays, others flow."""
     world = await make_world(LEGACY, {"others": ENTITIES["others"]}, TARGET)
     await world.night()
     await world.legacy("ALTER TABLE others RENAME COLUMN name TO label")

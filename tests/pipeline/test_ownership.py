@@ -1,5 +1,7 @@
 """Who may write a column, the seed's timestamp rule beside ours, and groups."""
 
+# ruff: noqa: S608 - the statements are made of constants and of the test's own numbers.
+
 from typing import Final
 
 import pytest

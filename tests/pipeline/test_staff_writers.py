@@ -5,6 +5,8 @@ held against these notes: an edit may be gone only where the same person, or ano
 it. The source changes every column of every row in between, so syncd always wants to write.
 """
 
+# ruff: noqa: S311, S608 - dice are for tests; the statements are made of constants and of the test's own numbers.
+
 import asyncio
 import random
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """What the target makes of a value: triggers, rounding, refusals. Nothing is cut, nothing loops."""
 
+# ruff: noqa: S608 - the statements are made of constants and of the test's own numbers.
+
 from decimal import Decimal
 
 import pytest
@@ -15,8 +17,10 @@ LEGACY = [
 ]
 UPPER = [
     "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
-    "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$BEGIN NEW.name := upper(NEW.name); RETURN NEW; END$$",
+    (
+        "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN NEW.name := upper(NEW.name); RETURN NEW; END$$"
+    ),
     "CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON cases FOR EACH ROW EXECUTE FUNCTION shout()",
 ]
 
@@ -50,8 +54,10 @@ async def test_a_trigger_may_change_a_column_that_was_not_written(make_world: Ma
         {"cases": CASES},
         [
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
-            "CREATE FUNCTION tally() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN NEW.amount := OLD.amount + 1; RETURN NEW; END$$",
+            (
+                "CREATE FUNCTION tally() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN NEW.amount := OLD.amount + 1; RETURN NEW; END$$"
+            ),
             "CREATE TRIGGER tally BEFORE UPDATE ON cases FOR EACH ROW EXECUTE FUNCTION tally()",
         ],
     )
@@ -108,8 +114,10 @@ async def test_a_generated_column_is_left_to_the_target(make_world: MakeWorld) -
             )
         },
         [
-            "CREATE TABLE cases (id int PRIMARY KEY, name text, "
-            "amount int GENERATED ALWAYS AS (length(name)) STORED)"
+            (
+                "CREATE TABLE cases (id int PRIMARY KEY, name text, "
+                "amount int GENERATED ALWAYS AS (length(name)) STORED)"
+            )
         ],
     )
     assert told(await world.night()) == {"seen": 2, "inserted": 2}
@@ -144,8 +152,10 @@ async def test_a_trigger_finds_the_tables_of_its_own_application(make_world: Mak
         [
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
             "CREATE TABLE audit (id int, at timestamptz DEFAULT now())",
-            "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN INSERT INTO audit (id) VALUES (NEW.id); RETURN NEW; END$$",
+            (
+                "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN INSERT INTO audit (id) VALUES (NEW.id); RETURN NEW; END$$"
+            ),
             "CREATE TRIGGER note AFTER INSERT ON cases FOR EACH ROW EXECUTE FUNCTION note()",
         ],
     )
@@ -234,8 +244,10 @@ async def test_a_trigger_that_refuses_a_row_parks_that_row(make_world: MakeWorld
         {"cases": CASES},
         [
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
-            "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN IF NEW.id = 2 THEN RAISE 'not 2'; END IF; RETURN NEW; END$$",
+            (
+                "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN IF NEW.id = 2 THEN RAISE 'not 2'; END IF; RETURN NEW; END$$"
+            ),
             "CREATE TRIGGER guard BEFORE INSERT ON cases FOR EACH ROW EXECUTE FUNCTION guard()",
         ],
     )
@@ -250,8 +262,10 @@ async def test_a_trigger_that_swallows_a_row_is_noticed(make_world: MakeWorld) -
         {"cases": CASES},
         [
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
-            "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END$$",
+            (
+                "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END$$"
+            ),
             "CREATE TRIGGER swallow BEFORE INSERT ON cases FOR EACH ROW EXECUTE FUNCTION swallow()",
         ],
     )
@@ -266,8 +280,10 @@ async def test_a_trigger_that_swallows_an_update_parks_that_row(make_world: Make
         {"cases": CASES},
         [
             "CREATE TABLE cases (id int PRIMARY KEY, name text, amount numeric)",
-            "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END$$",
+            (
+                "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END$$"
+            ),
             "CREATE TRIGGER swallow BEFORE UPDATE ON cases FOR EACH ROW EXECUTE FUNCTION swallow()",
         ],
     )

@@ -1,14 +1,19 @@
 """The fifteen worked examples of the merge page, by their numbers, end to end on PostgreSQL."""
 
+# ruff: noqa: S608 - the statements are made of constants and of the test's own numbers.
+
 import asyncio
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from syncd.config import Entity
-from syncd.reports import RunReport
 from tests.pipeline.conftest import CASES, MakeWorld
 from tests.pipeline.world import World, told
+
+if TYPE_CHECKING:
+    from syncd.reports import RunReport
 
 STATUS = "SELECT status FROM cases WHERE id = 1"
 
@@ -76,10 +81,14 @@ async def test_example_5_a_clock_that_the_write_moves_freezes_nothing(
         {"cases": CASES},
         [
             "CREATE TABLE cases (id int PRIMARY KEY, status text, updated timestamptz)",
-            "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN NEW.updated := clock_timestamp(); RETURN NEW; END$$",
-            "CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON cases "
-            "FOR EACH ROW EXECUTE FUNCTION stamp()",
+            (
+                "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN NEW.updated := clock_timestamp(); RETURN NEW; END$$"
+            ),
+            (
+                "CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON cases "
+                "FOR EACH ROW EXECUTE FUNCTION stamp()"
+            ),
         ],
     )
     await world.night()
@@ -256,8 +265,10 @@ async def test_example_15_columns_that_belong_together_are_kept_together(
             )
         },
         [
-            "CREATE TABLE stays (id int PRIMARY KEY, first date, last date, note text, "
-            "CHECK (first <= last))"
+            (
+                "CREATE TABLE stays (id int PRIMARY KEY, first date, last date, note text, "
+                "CHECK (first <= last))"
+            )
         ],
     )
     await world.night()
