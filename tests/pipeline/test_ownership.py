@@ -50,15 +50,16 @@ async def test_a_column_of_the_target_is_written_once(make_world: MakeWorld) -> 
     assert await world.open_conflicts() == []
 
 
-async def test_an_edit_of_a_column_of_the_target_does_not_keep_a_deleted_row(
+async def test_an_edit_of_a_column_of_the_target_keeps_a_deleted_row(
     make_world: MakeWorld,
 ) -> None:
-    """Ownership ``target``: such an edit is no edit of the row's mirrored part."""
+    """Ownership ``target``: what staff typed there would be lost with the row."""
     world = await owned(make_world, note=Ownership.TARGET)
     await world.legacy("INSERT INTO cases VALUES (2, 'A', 'n')")
     await world.staff("UPDATE cases SET note = 'typed' WHERE id = 1")
     await world.legacy("DELETE FROM cases WHERE id = 1")
-    assert told(await world.night()) == {"seen": 2, "inserted": 1, "deleted": 1}
+    assert told(await world.night()) == {"seen": 2, "inserted": 1, "conflict": 1}
+    assert await world.value("SELECT note FROM cases WHERE id = 1") == "typed"
 
 
 async def test_an_initial_column_follows_until_staff_touch_the_row(make_world: MakeWorld) -> None:
