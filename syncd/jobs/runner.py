@@ -26,6 +26,7 @@ from syncd.site import Prepared, Site
 _log = structlog.get_logger("syncd.run")
 _HEARTBEATS: Final = 3  # within the lease's time to live
 _POLLS: Final = 10  # of a lease that somebody holds, within its time to live
+_TIDY_ROWS_MIN: Final = 50_000  # fewer are visited faster than the table is vacuumed
 Forced = Mapping[str, Mapping[bytes, Mapping[str, bytes]]]
 
 
@@ -140,8 +141,10 @@ class Runner:
         return reports[0]
 
     async def _end(self, started: Started, report: RunReport) -> None:
-        """Close the run and remove what is past its retention."""
+        """Close the run, remove what is past its retention, tidy up after a big night."""
         runs, retention = self._site.runs, self._site.config.ledger.retention
+        if sum(e.counts.inserted + e.counts.linked for e in report.entities) >= _TIDY_ROWS_MIN:
+            await runs.tidy()
         await self._site.retry(lambda: runs.finish(started.run_id, report.status))
         await self._site.retry(
             lambda: runs.prune(

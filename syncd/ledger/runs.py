@@ -109,6 +109,8 @@ SELECT shape FROM made
 UNION ALL SELECT shape FROM syncd_shape WHERE entity_id = $1 AND columns = $2
 LIMIT 1
 """
+# After a first load no page is known to be visible to all, and a survey would visit each row.
+_TIDY = "VACUUM (ANALYZE) syncd_fingerprint"
 _KNOWN_SHAPE = "SELECT shape FROM syncd_shape WHERE entity_id = $1 AND columns = $2"
 _SETTING = "SELECT value FROM syncd_setting WHERE name = $1"
 _SET = """
@@ -364,6 +366,10 @@ class Runs:
             return
         for statement, days in due:
             await self._execute("pruning the ledger", statement, self._pipeline, days)
+
+    async def tidy(self) -> None:
+        """Prepare the entries for the next survey; autovacuum would, some time later."""
+        await self._execute("vacuuming the ledger", self._sql(_TIDY))
 
     async def _fetch(self, doing: str, statement: str, *values: object) -> list[Any]:
         with translate(doing):

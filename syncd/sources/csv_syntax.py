@@ -60,13 +60,13 @@ class Grammar:
         field = self._field(multiline=True)
         self.record = _compile(field + b"(?:%b%b)*+\\r?\\n" % (self._delimiter, field))
         self.fields = _compile(b"(?:%b%b)*+" % (field, self._delimiter))
-        half = b"(?:%b)?" % self._escape
+        half = b"(?:%b\r?)?" % self._escape if self._escape else b""
         self.open_quote = _compile(self._open_quoted(multiline=True) + half + rb"\Z")
         self.head = _compile(field)
         self.closed = _compile(self._quoted(multiline=True))
         self.patched = _compile(self._patched())
         self._each = _compile(self._each_field())
-        self._escaped = _compile(b"(?:%b)(.)" % (self._escape or b"(?!)"))
+        self._escaped = _compile(b"(?:%b)(\r\n|.)" % (self._escape or b"(?!)"))
         self.is_plain = _plainness(dialect)
 
     def lines(self, fields: int) -> re.Pattern[bytes]:
@@ -120,7 +120,7 @@ class Grammar:
         if self.dialect.escape and self.dialect.escape in content:
             # Escapes are undone last and by themselves: an escaped quote is not half of a double.
             quote, escape = self.dialect.quote, self.dialect.escape
-            parts = re.split(b"(%b.)" % re.escape(escape), content, flags=re.DOTALL)
+            parts = re.split(b"(%b(?:\r\n|.))" % re.escape(escape), content, flags=re.DOTALL)
             return b"".join(
                 part[1:] if part[:1] == escape else part.replace(quote + quote, quote)
                 for part in parts
@@ -162,7 +162,8 @@ class Grammar:
     def _escaped_one(self, *, multiline: bool) -> list[bytes]:
         if not self._escape:
             return []
-        return [self._escape + (b"." if multiline else b"[^\n]")]
+        # An escaped line end is escaped whole, so a record never ends with half of one.
+        return [self._escape + (b"(?:\r\n|[^\r])" if multiline else b"[^\r\n]")]
 
     def _patched(self) -> bytes:
         """A line's rest, field by field, each quoted with anything after it, or bare."""
