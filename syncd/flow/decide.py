@@ -47,7 +47,7 @@ class Sight(Struct, frozen=True):
     previous_run: bytes | None = None
 
 
-class Settled(Struct, frozen=True):
+class Settled(Struct, frozen=True, gc=False):
     """One record with what was decided; ``row`` is the draft to write.
 
     ``absent`` says that the decision is about a record which the source lacks.
@@ -256,7 +256,7 @@ class Decider:
         )
 
 
-class _Changed(Struct, frozen=True):
+class _Changed(Struct, frozen=True, gc=False):
     """A read that says something new, beside its entry."""
 
     read: Read

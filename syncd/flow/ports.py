@@ -169,7 +169,7 @@ class Unit(Struct, frozen=True):
     absent_redone: Counts
 
 
-class Import(Struct, frozen=True):
+class Import(Struct, frozen=True, gc=False):
     """One line of a record's history. ``event`` is the domain event to put in the outbox or ''."""
 
     key: bytes
@@ -181,7 +181,7 @@ class Import(Struct, frozen=True):
     event: str = ""
 
 
-class Fresh(Struct, frozen=True):
+class Fresh(Struct, frozen=True, gc=False):
     """What differs between the entries of newly inserted rows; both bases are ``hashes``."""
 
     key: bytes

@@ -6,7 +6,6 @@ Runs and the lease are in ``runs.py``, conflicts, held deletes and history in ``
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from io import BytesIO
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from syncd.ledger import entry_rows
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.copy_blocks import BlockCutter
+from syncd.pg.copy_pieces import CopyPieces
 from syncd.pg.errors import translate
 from syncd.pg.transaction import PgTx, transaction
 
@@ -309,7 +309,7 @@ def _remap(old: Sequence[str], new: Sequence[str]) -> Sequence[int | None]:
 
 
 async def _copy(connection: Any, table: str, rows: bytes, *, schema: str | None = None) -> None:
-    source = BytesIO(entry_rows.COPY_HEADER + rows + entry_rows.COPY_TRAILER)
+    source = CopyPieces(entry_rows.COPY_HEADER + rows + entry_rows.COPY_TRAILER)
     await connection.copy_to_table(
         table, schema_name=schema, source=source, columns=entry_rows.COLUMNS, format="binary"
     )

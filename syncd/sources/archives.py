@@ -71,7 +71,9 @@ def tar_members(chunks: Chunks, name: str) -> Iterator[Member]:
                 continue
             member = checked_name(info.name, name)
             if info.isreg() and not info.issparse():
-                yield member, _pieces(tar.extractfile(info), info.size, name)
+                content = tar.extractfile(info)
+                assert content, "only what is no regular file has no content"
+                yield member, _pieces(content)
             elif not info.isdir():
                 yield member, None
     # What follows the last member is padding, but only the end proves the stream whole.
@@ -103,22 +105,11 @@ def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_ra
             hint="store it plainly or with the deflate method",
         )
     with archive.open(info) as content:
-        pieces = _pieces(content, info.file_size, name)
-        yield from bounded_ratio(pieces, lambda: info.compress_size, name, max_ratio)
+        yield from bounded_ratio(_pieces(content), lambda: info.compress_size, name, max_ratio)
 
 
-def _pieces(content: IO[bytes] | None, size: int, name: str) -> Chunks:
-    """``content`` in pieces. Raises SourceError unless it is ``size`` bytes long."""
-    if content is None:
-        return
-    left = size
-    while piece := content.read(PIECE_BYTES):
-        left -= len(piece)
-        yield piece
-    if left:
-        raise SourceError(
-            f"{name}: the archive ends inside a member", hint="have the dump made again"
-        )
+def _pieces(content: IO[bytes]) -> Chunks:
+    return iter(lambda: content.read(PIECE_BYTES), b"")
 
 
 def _limit_members(count: int, name: str) -> None:

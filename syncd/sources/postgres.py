@@ -57,6 +57,12 @@ _VERSION_MIN: Final = 14  # hash_record_extended came with it
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _LOOK: Final = "SELECT 1"  # the first query of a transaction is what takes its snapshot
+# A digest scan is bound by one core of the server; it may use a second where one is idle. Its
+# rows are so small that the planner's price for handing them over is far too high.
+_PARALLEL: Final = (
+    "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; "
+    "SET LOCAL min_parallel_index_scan_size = 0; SET LOCAL max_parallel_workers_per_gather = 1"
+)
 _NO_TIMEOUT: Final = "SET LOCAL statement_timeout = 0"  # see Stream
 _POSITION: Final = """
 SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
@@ -282,7 +288,7 @@ class _Snapshot:
                 await self._share(connection)
             else:
                 self.position = min(self.position, position)
-            await connection.execute(f"{_NO_TIMEOUT}; {_LOOK}")
+            await connection.execute(f"{_NO_TIMEOUT}; {_LOOK}; {_PARALLEL}")
         self._streaming = connection
         return connection
 

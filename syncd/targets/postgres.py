@@ -7,7 +7,6 @@ the target made of it (rounding, triggers) is read back and becomes the base (ca
 
 import re
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any, Final
 
 from msgspec import Struct
@@ -20,6 +19,7 @@ from syncd.flow.ports import EmitReads, Tx
 from syncd.pg import dialect
 from syncd.pg.catalog import table_columns
 from syncd.pg.connect import Connections
+from syncd.pg.copy_pieces import CopyPieces
 from syncd.pg.errors import translate
 from syncd.pg.transaction import PgTx, transaction
 from syncd.targets import table_sql
@@ -150,7 +150,7 @@ class PostgresTables:
         table = self._table(plan)
         await connection.execute(table_sql.create_stage(table, plan))
         await connection.copy_to_table(
-            table_sql.STAGE, source=BytesIO(_staged(plan, changes)), format="text"
+            table_sql.STAGE, source=CopyPieces(_staged(plan, changes)), format="text"
         )
         wanted = _count(changes)
         if wanted[Write.DELETE]:
@@ -186,7 +186,7 @@ class PostgresTables:
         await connection.copy_to_table(
             name,
             schema_name=schema,
-            source=BytesIO(data),
+            source=CopyPieces(data),
             columns=[column.into for column in plan.drafted],
             format="text",
         )

@@ -11,15 +11,21 @@ Side: TypeAlias = Mapping[int, Cells]
 
 
 class Oracle:
-    """Judges one table. ``ours``: per key and column, the value that syncd last left there."""
+    """Judges one table.
+
+    ``left``: per key and column, the value that syncd last left there; where it still stands
+    syncd may write. ``ours`` is the part of it that syncd must keep in step: a row that staff made
+    anew is theirs, even where it looks just like the one that was there.
+    """
 
     def __init__(self) -> None:
+        self.left: dict[int, dict[int, object]] = {}
         self.ours: dict[int, dict[int, object]] = {}
         self.buried: set[int] = set()  # rows of ours that staff deleted
 
     def staff_deleted(self, key: int) -> None:
         """Staff deleted a row; if any of it was ours it must stay away."""
-        if key in self.ours:
+        if self.left.get(key):
             self.buried.add(key)
 
     def staff_created(self, key: int) -> None:
@@ -27,38 +33,45 @@ class Oracle:
         self.buried.discard(key)
         self.ours.pop(key, None)
 
-    def wrote(self, source: Side, before: Side, after: Side, *, complete: bool) -> None:
+    def wrote(
+        self,
+        source: Side,
+        before: Side,
+        after: Side,
+        *,
+        complete: bool,
+        unlooked: frozenset[int] = frozenset(),
+    ) -> None:
         """Judge a commit of syncd's: what it found at the target, and what it left (I2, I3, I10).
 
         ``source`` is what the run reads; ``complete`` says that its read may speak of absence.
+        ``unlooked`` are records that wait: what agrees there is agreed by chance.
         """
         for key in before.keys() | after.keys():
             if key not in after:
                 assert complete, f"{key}: deleted by an incomplete read"
                 assert key not in source, f"{key}: deleted and not absent"
-                assert self._is_ours(key, before[key]), f"{key}: an edited row was deleted"
-                del self.ours[key]
+                stood = self.left.pop(key, None) == dict(enumerate(before[key]))
+                assert stood, f"{key}: an edited row was deleted"
+                self.ours.pop(key, None)
             elif key not in before:
                 assert key not in self.buried, f"{key}: recreated"
                 assert after[key] == source.get(key), f"{key}: inserted something else"
-                self.ours[key] = dict(enumerate(after[key]))
-            else:
+                self.left[key], self.ours[key] = (dict(enumerate(after[key])) for _ in range(2))
+            elif key not in unlooked:
                 self._updated(key, source.get(key), before[key], after[key])
+            else:
+                assert after[key] == before[key], f"{key}: written although it waits"
 
     def _updated(self, key: int, source: Cells | None, before: Cells, after: Cells) -> None:
-        ours = self.ours.setdefault(key, {})
+        left, ours = self.left.setdefault(key, {}), self.ours.setdefault(key, {})
         for at, (old, new) in enumerate(zip(before, after, strict=True)):
             if old != new:
-                assert (at, old) in ours.items(), f"{key}.{at}: an edit was overwritten"
+                assert (at, old) in left.items(), f"{key}.{at}: an edit was overwritten"
                 assert source is not None, f"{key}: written without a source"
                 assert new == source[at], f"{key}.{at}: another value than the source's"
             if source is not None and new == source[at]:
-                ours[at] = new
-        if not ours:
-            del self.ours[key]
-
-    def _is_ours(self, key: int, row: Cells) -> bool:
-        return self.ours.get(key) == dict(enumerate(row))
+                left[at] = ours[at] = new
 
     def assert_in_step(
         self, source: Side, target: Side, *, waiting: set[int], kept: set[int]
@@ -77,4 +90,5 @@ class Oracle:
                 staffs = at not in ours or ours[at] != target[key][at]
                 assert staffs or target[key][at] == value, f"{key}.{at}: not brought up to date"
         for key in target.keys() - source.keys() - kept:
-            assert not self._is_ours(key, target[key]), f"{key}: deleted at the source, still there"
+            stands = self.ours.get(key) == dict(enumerate(target[key]))
+            assert not stands, f"{key}: deleted at the source, still there"

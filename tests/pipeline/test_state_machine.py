@@ -304,7 +304,8 @@ class Nights(RuleBasedStateMachine):
         for name, oracle in self.oracles.items():
             source, cut = self.in_sight[name], self.source.cut_after
             complete = cut is None or cut >= len(source)
-            oracle.wrote(source, self.known[name], now[name], complete=complete)
+            waiting = frozenset(self.waiting() if name == "children" else ())
+            oracle.wrote(source, self.known[name], now[name], complete=complete, unlooked=waiting)
         self.assert_parents_landed(now["children"].keys() - self.known["children"].keys())
         self.known = now
 

@@ -11,6 +11,7 @@ import pytest
 from syncd.errors import SourceError
 from syncd.flow.model import MISSING, ColumnType, Issue, Kind, Severity
 from syncd.sources import key_index
+from syncd.sources.records import LINE_MAX, lines_from
 from tests.sources.dump_world import (
     ENTITY,
     digest_of,
@@ -21,8 +22,6 @@ from tests.sources.dump_world import (
     plan_of,
     scan,
 )
-
-pytestmark = pytest.mark.anyio
 
 FILE: Final = "things.csv"
 
@@ -327,6 +326,14 @@ async def test_a_long_quoted_record_is_skipped_too(tmp_path: Path) -> None:
     assert look.rows == 3
 
 
+@pytest.mark.parametrize("text", [r"\"", r"\\"])
+async def test_escaped_quotes_do_not_count_in_a_long_line(tmp_path: Path, text: str) -> None:
+    """An odd number of them leaves no quote open."""
+    content = f"id,v\n1,{text}" + "x" * 3_000_000 + "\n2,y\n"
+    look = await look_at_text(tmp_path, content, max_record_bytes=LIMIT, escape="\\")
+    assert look.own == [("record_too_long", "", f"{FILE}:2")]
+
+
 async def test_a_long_record_without_a_readable_key_is_told(tmp_path: Path) -> None:
     """Where the key stands behind the long field, nobody knows whose record it is."""
     text = "v,id\nx,1\n" + "y" * 5000 + ",2\n"
@@ -414,13 +421,27 @@ async def test_a_json_line_that_is_no_object_is_told(tmp_path: Path, line: str) 
 @pytest.mark.parametrize("format_", ["ndjson", "json"])
 async def test_json_that_is_no_text_is_present_by_its_key(tmp_path: Path, format_: str) -> None:
     """Bytes that do not decode keep the row out, not its key, unless they are part of it."""
-    records = [b'{"id":1,"a":"\xff"}', b'{"id":"\xff2"}', b'{"id":3}', b'{"i\xff":4}']
+    records = [
+        *(b'{"id":1,"a":"\xff"}', b'{"id":"\xff2"}', b'{"id":3}', b'{"i\xff":4}'),
+        *(b'{"id":5,"a":"\xff",}', b'{"id":6,"a":"\xff"}'),
+    ]
     text = (
         b"\n".join(records) + b"\n" if format_ == "ndjson" else b"[" + b",\n".join(records) + b"]"
     )
     look = await look_at_text(tmp_path, text, format=format_)
-    assert look.own == [("charset", "", f"things.{format_}:1")]
-    assert look.places == [("charset", f"things.{format_}:2"), ("charset", f"things.{format_}:4")]
+    file = f"things.{format_}"
+    assert look.own == [("charset", "", f"{file}:1"), ("charset", "", f"{file}:6")]
+    assert look.places == [
+        ("charset", f"{file}:2"),
+        ("charset", f"{file}:4"),
+        ("charset", f"{file}:5"),
+    ]
+
+
+async def test_a_json_line_that_is_neither_text_nor_an_object_has_no_key(tmp_path: Path) -> None:
+    """What is left when its bytes are replaced is not what was meant."""
+    look = await look_at_text(tmp_path, b'{"id":1}\n["\xff"]\n', format="ndjson")
+    assert look.places == [("charset", "things.ndjson:2")]
 
 
 async def test_the_last_of_equal_members_counts(tmp_path: Path) -> None:
@@ -505,6 +526,12 @@ async def test_a_finding_never_holds_a_value(tmp_path: Path) -> None:
             await snapshot.scan(plan, lambda _: pytest.fail("pushed"), told.append)
     assert told
     assert marker not in f"{told}{caught.value}"
+
+
+def test_lines_beyond_what_the_index_holds_are_told_as_the_last_one() -> None:
+    """A line number has four bytes; files of more than four thousand million lines exist."""
+    assert list(lines_from(LINE_MAX - 2, 2)) == [LINE_MAX - 2, LINE_MAX - 1]
+    assert list(lines_from(LINE_MAX - 1, 4)) == [LINE_MAX - 1, LINE_MAX, LINE_MAX, LINE_MAX]
 
 
 async def test_lines_are_counted_over_records_that_span_them(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from syncd.errors import ConfigError, DriftError, SourceError
 from syncd.flow.model import MISSING, ColumnType, Kind
+from syncd.sources import decompression
+from syncd.sources.decompression import Counted, decompressed
 from tests.sources.dump_world import (
     COMPRESS,
     ENTITY,
@@ -25,8 +27,6 @@ from tests.sources.dump_world import (
     tar_of,
     zip_of,
 )
-
-pytestmark = pytest.mark.anyio
 
 ROWS: Final = [
     {"id": "10", "name": "Ann", "note": 'said "no", left'},
@@ -108,6 +108,28 @@ async def test_streams_written_one_after_the_other_are_one_file(
         b"".join(pack(c) for c in (CSV, b"1,a,b\n"))
     )
     assert (await look_everywhere(tmp_path, "things.csv")).rows == 4
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_stream_comes_out_whole_however_it_is_cut(
+    suffix: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces in and pieces out have any size, and what is left inside a decoder is asked for."""
+    monkeypatch.setattr(decompression, "PIECE_BYTES", 64)
+    content = bytes(5000) + random.Random(1).randbytes(3000) + b"x" * 5000  # noqa: S311
+    stored = COMPRESS[suffix](content) * 2
+    chunks = Counted(stored[at : at + size] for at in range(0, len(stored), size))
+    assert b"".join(decompressed(chunks, suffix, "t")) == content * 2
+    assert chunks.bytes == len(stored)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_zeros_may_pad_the_end_of_a_stream(suffix: str) -> None:
+    """Tapes and some tools fill the last block."""
+    stored = COMPRESS[suffix](b"content")
+    for chunks in ([stored + bytes(512)], [stored, bytes(512)], [stored, bytes(4), bytes(8)]):
+        assert b"".join(decompressed(Counted(iter(chunks)), suffix, "t")) == b"content"
 
 
 async def test_large_streams_unfold_piece_by_piece(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from typing import Final, Literal, TypeAlias
 
 import pytest
@@ -49,7 +48,7 @@ def test_lines_are_matched_by_their_number_of_fields(
 def test_no_text_takes_long_to_match(pattern: str, piece: bytes) -> None:
     """A megabyte of the worst text is matched or refused at once: no pattern goes back."""
     for grammar in (PLAIN, ESCAPED):
-        compiled: re.Pattern[bytes] = getattr(grammar, pattern)
+        match = getattr(grammar, pattern).match
         text = b'1,"x' + piece * (1_000_000 // len(piece))
         for start in range(4):
-            compiled.match(text, start)
+            match(text, start)

@@ -14,8 +14,6 @@ import zstandard
 from syncd.errors import SyncdError
 from tests.sources.dump_world import ENTITY, Look, dump_at, integer, look_at, plan_of, scan
 
-pytestmark = pytest.mark.anyio
-
 DUMPS: Final = {
     "ourairports": "ourairports.tar.xz",
     "kev": "kev.tar.xz",

@@ -31,8 +31,6 @@ from tests.sources.dump_world import (
     zip_of,
 )
 
-pytestmark = pytest.mark.anyio
-
 CSV: Final = b"id,a\n1,x\n"
 PLAN: Final[Plan] = plan_of(["id", "a"], ["id"], integer("id"))
 ZEROS: Final = b"id,a\n1," + bytes(30_000_000)

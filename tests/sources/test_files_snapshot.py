@@ -32,8 +32,6 @@ from tests.sources.dump_world import (
     zip_of,
 )
 
-pytestmark = pytest.mark.anyio
-
 PLAN: Final = plan_of(["id", "a"], ["id"], integer("id"))
 TEXT: Final = b"id,a\n" + b"".join(b"%d,v%d\n" % (n * 7919 % 3001, n) for n in range(3000))
 
@@ -147,6 +145,18 @@ async def test_an_encoding_is_known_by_any_of_its_names(tmp_path: Path) -> None:
     """Another spelling in the configuration costs no night of reading everything again."""
     folder = folder_of(tmp_path, t=b"id,a\n1,x\n")
     assert await spec_of(folder, encoding="UTF8") == await spec_of(folder, encoding="utf-8")
+
+
+async def test_a_system_that_gives_fewer_bytes_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read may be short at any time, on network disks above all."""
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, min(size, 1000), at))
+    folder = folder_of(tmp_path, things=TEXT)
+    async with dump_of(folder, "things").open([PLAN]) as snapshot:
+        look = await scan(snapshot, PLAN)
+        assert (look.rows, look.told) == (3000, [])
 
 
 async def test_a_fetch_gives_what_is_there_in_key_order(tmp_path: Path) -> None:
