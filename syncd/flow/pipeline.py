@@ -259,20 +259,25 @@ class Pass:
             rejected=decisions.rejected,
             missed_runs=decisions.missed_runs,
         )
-        await book.hold(entity.plan, [*judgement.held, *judgement.kept], judgement.reason)
         running.held = len(judgement.held)
         running.reported = len(judgement.kept)
         if judgement.kept:
             running.ended.notes.append(f"{len(judgement.kept)} deletes were rejected and stay")
         if judgement.held:
             running.ended.notes.append(f"deletes held: {judgement.reason}")
-        await self._remove_keys(running, judgement.allowed)
+        await self._remove_all(running, judgement.allowed)
+        # Only now: an approval that a crash left half carried out still stands.
+        await book.hold(entity.plan, [*judgement.held, *judgement.kept], judgement.reason)
+
+    async def _remove_all(self, running: _Running, keys: Sequence[bytes]) -> None:
+        """Delete ``keys``, again and again while that makes room: a parent after its children."""
         tally = running.applier.tally
-        for _ in range(_LOOKS_MAX):  # parents of a tree can go once their children have
-            keys, tally.again_absent = sorted(set(tally.again_absent)), []
-            if keys:
-                await self._remove_keys(running, keys)
-            if not keys or len(set(tally.again_absent)) >= len(keys):
+        await self._remove_keys(running, keys)
+        for _ in range(_LOOKS_MAX):
+            again, tally.again_absent = sorted(set(tally.again_absent)), []
+            if again:
+                await self._remove_keys(running, again)
+            if not again or len(set(tally.again_absent)) >= len(again):
                 return
 
     async def _remove_keys(self, running: _Running, keys: Sequence[bytes]) -> None:

@@ -64,7 +64,9 @@ def tar_members(chunks: Chunks, name: str) -> Iterator[Member]:
 
     Raises SourceError for hostile names, and as ``tarfile`` does for a damaged archive.
     """
-    with tarfile.open(fileobj=_ChunkFile(chunks), mode="r|", tarinfo=_BoundedHeader) as tar:
+    with tarfile.open(
+        fileobj=_ChunkFile(chunks), mode="r|", bufsize=PIECE_BYTES, tarinfo=_BoundedHeader
+    ) as tar:
         for count, info in enumerate(tar):
             _limit_members(count, name)
             if info.isdir() and info.name == ".":
@@ -146,7 +148,7 @@ class _ChunkFile(io.RawIOBase):
     def __init__(self, chunks: Chunks) -> None:
         super().__init__()
         self._chunks = chunks
-        self._rest = b""
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         """Always."""
@@ -157,7 +159,7 @@ class _ChunkFile(io.RawIOBase):
         parts, wanted = [], size
         while wanted > 0:
             if not self._rest:
-                self._rest = next(self._chunks, b"")
+                self._rest = memoryview(next(self._chunks, b""))
                 if not self._rest:
                     break
             parts.append(self._rest[:wanted])
