@@ -21,6 +21,8 @@ from syncd.flow.survey import Finding, survey
 _ROW_CODES_SKIPPED = frozenset({"duplicate_record"})
 # Each costs about 65 bytes while the run lasts, and a line in the ledger where it is held.
 ABSENT_MAX = 500_000
+# A key that occurs twice is known, and a row without any key was never a record of ours.
+_KEY_IS_KNOWN = frozenset({"duplicate_key", "null_key"})
 _CUT_CODE = "no_final_newline"
 
 Apply = Callable[[Sequence[Read]], Awaitable[None]]
@@ -36,6 +38,7 @@ class Told(Struct):
     total: int = 0
     invalid: int = 0
     skipped: int = 0
+    unread: int = 0  # rows whose key is not known
     cut: str = ""
 
     def tell(self, issue: Issue) -> None:
@@ -49,6 +52,7 @@ class Told(Struct):
             self.skipped += 1
         elif issue.excludes:
             self.invalid += 1
+            self.unread += issue.code not in _KEY_IS_KNOWN
 
 
 class EntityPass:
@@ -118,7 +122,8 @@ class EntityPass:
 
     def evidence(self) -> Evidence:
         """What this complete read says about absences."""
-        return Evidence(self.source_rows - self.told.invalid, self.remembered, self.told.cut)
+        told = self.told
+        return Evidence(self.source_rows - told.invalid, self.remembered, told.cut, told.unread)
 
     def counts(
         self, tally: Tally, earlier: Sequence[Unit], *, attempt: int, held: int, reported: int

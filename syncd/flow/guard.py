@@ -22,12 +22,14 @@ class Bounds(Struct, frozen=True):
 class Evidence(Struct, frozen=True):
     """What a complete read says. ``remembered``: records the ledger knew as present before it.
 
-    ``cut`` is the reason to believe that the dump was cut off, or empty.
+    ``cut`` is the reason to believe that the dump was cut off, or empty. ``unread`` rows have no
+    key that could be read: any record that is missing may be one of them.
     """
 
     source_rows: int
     remembered: int
     cut: str = ""
+    unread: int = 0
 
 
 class Judgement(Struct, frozen=True):
@@ -76,6 +78,12 @@ def judge(
         reasons.append(
             f"{len(others)} of {evidence.remembered} records are missing, more than "
             f"{bounds.rows} and more than {bounds.percent:g} %"
+        )
+        ripe, young = [], others
+    if evidence.unread and others:
+        reasons.append(
+            f"{evidence.unread} rows have a key that could not be read, and may be among the "
+            f"{len(others)} that are missing"
         )
         ripe, young = [], others
     allowed = sorted([*passed, *ripe])

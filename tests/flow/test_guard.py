@@ -247,3 +247,13 @@ def test_the_order_of_the_keys_is_nothing_to_the_hash(held: list[bytes]) -> None
 def test_any_other_set_of_keys_has_another_hash(entity: str, held: Sequence[bytes]) -> None:
     """One key more, less or changed, borders moved, or another entity: another name (case 39)."""
     assert plan_hash(entity, held) != plan_hash("airports", [b"a", b"b"])
+
+
+def test_rows_of_unknown_key_hold_every_delete_but_an_approved_one() -> None:
+    """I10: what is missing may be the row that could not be read, unless a person has looked."""
+    keys = [b"a", b"b"]
+    evidence = Evidence(source_rows=10_000, remembered=10_002, unread=1)
+    judgement = judge(keys, evidence, Bounds(50, 0.5), approved={b"a"})
+
+    assert (judgement.allowed, judgement.held) == ((b"a",), (b"b",))
+    assert judgement.reason.startswith("1 rows have a key that could not be read")

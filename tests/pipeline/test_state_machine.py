@@ -132,6 +132,17 @@ class Nights(RuleBasedStateMachine):
             self.known = self.targets()
 
     @rule(name=tables, number=numbers)
+    def staff_take_theirs_back(self, name: str, number: int) -> None:
+        """The value that was there before they typed (example 10)."""
+        key = key_at(name, number)
+        table, left = self.table(name), self.oracles[name].left.get(key, {})
+        if key_of(key) in table and 0 in left:
+            value = left[0]
+            assert value is None or isinstance(value, bytes)
+            table[key_of(key)] = (value, *table[key_of(key)][1:])
+            self.known = self.targets()
+
+    @rule(name=tables, number=numbers)
     def staff_deletes(self, name: str, number: int) -> None:
         """A row goes, and must stay away."""
         key = key_at(name, number)

@@ -208,3 +208,24 @@ def json_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
 def nothing_to_tell(issue: Issue) -> None:
     """For looks in which every finding is a mistake."""
     raise AssertionError(issue)
+
+
+PAIRS: Final = plan_of(["id", "a"], ["id"], integer("id"))
+
+
+def folder_of(folder: Path, **texts: bytes) -> Path:
+    """``folder``, with a CSV file of each name."""
+    for name, text in texts.items():
+        (folder / f"{name}.csv").write_bytes(text)
+    return folder
+
+
+def dump_of(path: Path, *entities: str) -> Dump:
+    """A source of several entities, each the CSV file of its name."""
+    files = {entity: f"{entity}.csv" for entity in entities}
+    return Dump(FilesSource(path=str(path)), files, HASHER, sequence=3, batch_rows=100)
+
+
+def pairs_of(entity: str) -> Plan:
+    """The plan ``PAIRS`` under another name."""
+    return plan_of(["id", "a"], ["id"], integer("id"), entity=entity)

@@ -134,14 +134,14 @@ def test_zeros_may_pad_the_end_of_a_stream(suffix: str) -> None:
 
 async def test_large_streams_unfold_piece_by_piece(tmp_path: Path) -> None:
     """A stream that is longer than any piece of it comes out whole."""
-    body = b"".join(b"%d,%d,%s\n" % (n, n * 7919 % 1000, b"x" * (n % 50)) for n in range(40_000))
+    body = b"".join(b"%d,%d,%s\n" % (n, n * 7919 % 1000, b"x" * (n % 50)) for n in range(10_000))
     looks = []
     for compression in COMPRESSIONS:
         (tmp_path / f"things.csv{compression}").write_bytes(
             COMPRESS[compression](b"id,name,note\n" + body)
         )
         looks.append(await look_everywhere(tmp_path, f"things.csv{compression}", batch_rows=5000))
-    assert looks[0].rows == 40_000
+    assert looks[0].rows == 10_000
     assert all(look.reads == looks[0].reads for look in looks)
 
 

@@ -131,7 +131,7 @@ async def test_every_table_of_every_night_has_the_rows_of_the_truth(
 @pytest.mark.parametrize(
     ("name", "file", "key"),
     [
-        ("ourairports", "calm_2026/version_0012/runways.csv", ["id"]),
+        ("ourairports", "calm_2026/version_0012/regions.csv", ["id"]),
         ("kev", "kev/version_0076.csv", ["cveID"]),
         ("sp500", "sp500/version_0004.csv", ["Symbol"]),
         ("epraccur", "version_0009.csv", ["organisation_code"]),
