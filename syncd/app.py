@@ -10,7 +10,7 @@ from syncd.jobs.review import Review
 from syncd.jobs.runner import Runner
 from syncd.jobs.setup import Setup
 from syncd.jobs.verify import Verifier
-from syncd.metrics import Metrics
+from syncd.meter import Meter, Unmetered
 from syncd.progress import Progress
 from syncd.reports import (
     Check,
@@ -29,12 +29,14 @@ Select = frozenset[str] | None
 
 
 class App:
-    """One pipeline and its verbs. Each may raise any SyncdError; see the jobs for what they do."""
+    """One pipeline and its verbs. Each may raise any SyncdError; see the jobs for what they do.
 
-    def __init__(self, site: Site) -> None:
+    ``meter`` counts what is done; a command that ends at once needs none.
+    """
+
+    def __init__(self, site: Site, meter: Meter | None = None) -> None:
         self._site = site
-        self.metrics = Metrics(str(type(site.config.source).__struct_config__.tag))
-        self._runner = Runner(site, self.metrics)
+        self._runner = Runner(site, meter or Unmetered())
         self._review = Review(site, self._runner)
 
     async def init(self, *, accept_schema: Sequence[str] = ()) -> InitReport:

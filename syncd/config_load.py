@@ -23,6 +23,7 @@ from syncd.config import Config, FilesSource, Secret
 from syncd.config_references import Problem
 from syncd.config_yaml import Path
 from syncd.errors import ConfigError
+from syncd.flow.decode import DecodeError, decode
 from syncd.secrets import MASK, masked
 from syncd.visible import visible
 
@@ -115,10 +116,14 @@ def _read(path: FilePath, name: str) -> str:
         raise ConfigError(f"{name}:{line}: expected UTF-8, found other bytes") from None
 
 
+def _to_config(clean: Any) -> Config:
+    return msgspec.convert(clean, Config)
+
+
 def _converted(clean: Any, name: str) -> Config:
     try:
-        return msgspec.convert(clean, Config)
-    except msgspec.ValidationError:
+        return decode(_to_config, clean)
+    except DecodeError:
         # Unreachable while config_shape knows every type; the message may quote a value.
         raise ConfigError(
             f"{name}: does not fit the schema that `syncd config schema` prints"

@@ -136,25 +136,26 @@ def _looked_up(body: str, environ: Mapping[str, str], folder: FilePath) -> tuple
     return f"the variable {name}", found
 
 
-def read_file(path: FilePath) -> str:
+def read_file(path: FilePath, shown: str = "") -> str:
     """Text of a small file without its last line feed.
 
-    Raises RefusalError when it is not a regular file, too large or no text.
+    ``shown`` stands for the path in messages. Raises RefusalError when it is not a regular file,
+    too large or no text.
     """
-    name = visible(str(path), 300)
-    data = read_bytes(path, MAX_FILE_BYTES)
+    data = read_bytes(path, MAX_FILE_BYTES, shown)
+    name = shown or f"the file {visible(str(path), 300)}"
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise RefusalError(f"expected UTF-8, found other bytes in the file {name}") from None
+        raise RefusalError(f"expected UTF-8, found other bytes in {name}") from None
     if "\0" in text:
-        raise RefusalError(f"expected text, found a NUL byte in the file {name}")
+        raise RefusalError(f"expected text, found a NUL byte in {name}")
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def read_bytes(path: FilePath, max_bytes: int) -> bytes:
+def read_bytes(path: FilePath, max_bytes: int, shown: str = "") -> bytes:
     """All of a regular file of at most ``max_bytes``; never waits. Raises RefusalError."""
-    name = visible(str(path), 300)
+    name = shown or visible(str(path), 300)
     try:
         # Opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -167,7 +168,8 @@ def read_bytes(path: FilePath, max_bytes: int) -> bytes:
     if not regular:
         raise RefusalError(f"expected a regular file, found something else: {name}")
     if len(data) > max_bytes:
-        raise RefusalError(f"expected at most {max_bytes} bytes, found more in the file {name}")
+        place = shown or f"the file {name}"
+        raise RefusalError(f"expected at most {max_bytes} bytes, found more in {place}")
     return data
 
 
@@ -222,7 +224,9 @@ def _value(
         raise RefusalError(
             f"expected one of {variable.removesuffix('_FILE')} and {variable}, found both"
         )
-    return [*steps[:-1], plain], Given.of(read_file(FilePath(text)), f"the variable {variable}")
+    # Whoever takes this for the variable of the secret itself must not see it in a message.
+    secret = read_file(FilePath(text), "the file that it names")
+    return [*steps[:-1], plain], Given.of(secret, f"the variable {variable}")
 
 
 def _put(data: dict[str, Plain], steps: list[str], given: Given) -> Path:

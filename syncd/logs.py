@@ -5,8 +5,11 @@ a row passed by accident loses every value (only the names of what was dropped a
 are scalars made printable and cut at 2 KiB, so nothing can forge a line (case 95). The final
 bytes go through the ``Redactor``, so no known secret leaves (case 96).
 
-``run_id`` and ``entity`` are bound once (``scope``) and follow every task started below.
+``run_id`` and ``entity`` are bound once (``bind``, ``scope``) and follow every task started below.
 Standard output belongs to reports.
+
+Events travel as records of the standard library, so that one handler writes ours and those of
+libraries, and an event below the level costs one comparison.
 """
 
 import json
@@ -14,16 +17,15 @@ import logging
 import math
 import re
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeAlias
-
-import structlog
 
 from syncd.errors import SyncdError
 from syncd.flow.model import Counts
@@ -33,6 +35,7 @@ from syncd.visible import visible
 Format: TypeAlias = Literal["console", "json"]
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 Field: TypeAlias = str | int | float | list[Any] | None
+Event: TypeAlias = dict[str, Any]
 
 FIELD_BYTES_MAX: Final = 2048
 ITEMS_MAX: Final = 50
@@ -45,6 +48,12 @@ _LEVELS: Final[Mapping[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+_OURS: Final = "syncd"  # the logger above all of ours; its level is that of events
+_FIELDS: Final = "syncd_fields"  # of a record: it is one of our events
+_BOUND: Final[ContextVar[Mapping[str, str | int]]] = ContextVar(
+    "syncd_log_fields", default=MappingProxyType({})
+)
 
 # What may be told. Names that a table is likely to have as columns (name, email, notes, address)
 # are not among them, and a number's name takes nothing but a number.
@@ -75,6 +84,42 @@ class ByteStream(Protocol):
         """Hand it on."""
 
 
+class Log:
+    """Tells events; ``name`` is that of a part of the program, such as ``syncd.run``.
+
+    An event is a code, ``fields`` are as the module says; ``exc_info`` among them is an exception,
+    or True for the one that is being handled.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, /, **fields: object) -> None:
+        """Tell what helps to find a fault."""
+        self._tell(logging.DEBUG, event, fields)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        """Tell what happened."""
+        self._tell(logging.INFO, event, fields)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        """Tell what needs a look."""
+        self._tell(logging.WARNING, event, fields)
+
+    def error(self, event: str, /, **fields: object) -> None:
+        """Tell what went wrong."""
+        self._tell(logging.ERROR, event, fields)
+
+    def exception(self, event: str, /, **fields: object) -> None:
+        """Tell what went wrong, with the exception that is being handled."""
+        self._tell(logging.ERROR, event, {"exc_info": True, **fields})
+
+    def _tell(self, level: int, event: str, fields: Event) -> None:
+        if self._logger.isEnabledFor(level):
+            told = {**_BOUND.get(), **_explained(fields)}
+            self._logger.log(level, event, extra={_FIELDS: told})
+
+
 def configure(
     log_format: Format, level: Level, redactor: Redactor, stream: ByteStream | None = None
 ) -> None:
@@ -83,67 +128,91 @@ def configure(
     Called once at the start; again it replaces what was set. Without ``stream`` lines go to
     standard error.
     """
-    out = _Lines(stream, redactor)
     render = _json_line if log_format == "json" else _console_line
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _explained,
-            _Cleaner(redactor),
-            render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=lambda *_: out,
-        cache_logger_on_first_use=False,
-    )
     root = logging.getLogger()
-    root.handlers = [_Library()]
+    root.handlers = [_Lines(stream, redactor, render)]
     # Libraries tell too much below this: asyncio's debug lines quote arguments.
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+    logging.getLogger(_OURS).setLevel(_LEVELS[level])
+
+
+def bind(**fields: str | int) -> None:
+    """Every event from here on, and in tasks started from here, carries ``fields``."""
+    _BOUND.set({**_BOUND.get(), **fields})
 
 
 @contextmanager
 def scope(**fields: str | int) -> Iterator[None]:
     """Every event inside, and in tasks started inside, carries ``fields`` (run_id, entity)."""
-    with structlog.contextvars.bound_contextvars(**fields):
+    token = _BOUND.set({**_BOUND.get(), **fields})
+    try:
         yield
+    finally:
+        _BOUND.reset(token)
 
 
-class _Lines:
-    """The end of the chain: redacts and writes whole lines, one at a time."""
+class _Lines(logging.Handler):
+    """The end of the way: cleans, renders, redacts and writes whole lines, one at a time."""
 
-    def __init__(self, stream: ByteStream | None, redactor: Redactor) -> None:
+    def __init__(
+        self, stream: ByteStream | None, redactor: Redactor, render: Callable[[Event], str]
+    ) -> None:
+        super().__init__()
         self._stream = stream
         self._redactor = redactor
-        self._lock = threading.Lock()
+        self._render = render
+        self._clean = _Cleaner(redactor)
 
-    def msg(self, line: str) -> None:
-        data = self._redactor.rendered(line).encode("utf-8", "backslashreplace") + b"\n"
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; the handler's own lock is held meanwhile."""
+        at = datetime.fromtimestamp(record.created, UTC)
+        event = {
+            "timestamp": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
+            **(_told_by_us(record) if hasattr(record, _FIELDS) else _told_by_library(record)),
+        }
+        line = self._redactor.rendered(self._render(self._clean(event)))
         stream = self._stream or sys.stderr.buffer
-        with self._lock:
-            stream.write(data)
-            stream.flush()
-
-    debug = info = warning = error = critical = log = msg
+        stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        stream.flush()
 
 
-def _explained(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _told_by_us(record: logging.LogRecord) -> Event:
+    return {
+        **getattr(record, _FIELDS),
+        "level": record.levelname.lower(),
+        "event": record.msg,
+    }
+
+
+def _told_by_library(record: logging.LogRecord) -> Event:
+    """Who, where and how grave. The sentences of libraries may quote values."""
+    told = {
+        "level": "error" if record.levelno >= logging.ERROR else "warning",
+        "event": "library_message",
+        "logger": record.name,
+        "where": f"{record.module}:{record.lineno}",
+    }
+    if record.exc_info and record.exc_info[0]:
+        told["error_type"] = record.exc_info[0].__name__
+    return {**_BOUND.get(), **told}
+
+
+def _explained(fields: Event) -> Event:
     """An exception as its class, its place and, when it is ours, its message.
 
     A driver's message may quote a value, so it never passes.
     """
-    error = event.pop("exc_info", None)
+    told = dict(fields)
+    error = told.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]
     if isinstance(error, BaseException):
-        event["error_type"] = type(error).__name__
-        event["where"] = _place(error)
+        told["error_type"] = type(error).__name__
+        told["where"] = _place(error)
         if isinstance(error, SyncdError):
-            event["error"] = error.message
-            event["hint"] = error.hint
-    return event
+            told["error"] = error.message
+            told["hint"] = error.hint
+    return told
 
 
 def _place(error: BaseException) -> str:
@@ -157,9 +226,7 @@ class _Cleaner:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    def __call__(
-        self, _: Any, __: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
+    def __call__(self, event: Event) -> Event:
         code = event.pop("event", None)
         clean: dict[str, Field] = {"timestamp": None, "level": None}
         # A sentence may have been formatted with a value in it; a code cannot.
@@ -214,12 +281,12 @@ class _Cleaner:
         return f"<{type(value).__name__}>"
 
 
-def _json_line(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+def _json_line(event: Event) -> str:
     """One JSON object in ASCII."""
     return json.dumps(event, separators=(",", ":"), allow_nan=False)
 
 
-def _console_line(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+def _console_line(event: Event) -> str:
     """``time level event name=value ...``; values with blanks or quotes are quoted."""
     rest = (n for n in event if n not in ("timestamp", "level", "event"))
     fields = " ".join(f"{n}={_console_value(event[n])}" for n in rest if event[n] not in ("", None))
@@ -232,14 +299,3 @@ def _console_value(value: Field) -> str:
         return ",".join(_console_value(item) for item in value)
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if re.search(r"[\s\"=,]", text) else text
-
-
-class _Library(logging.Handler):
-    """What libraries log: who, where and how grave. Their sentences may quote values."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = "error" if record.levelno >= logging.ERROR else "warning"
-        told = {"logger": record.name, "where": f"{record.module}:{record.lineno}"}
-        if record.exc_info and record.exc_info[0]:
-            told["error_type"] = record.exc_info[0].__name__
-        structlog.get_logger().log(_LEVELS[level], "library_message", **told)

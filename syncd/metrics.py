@@ -59,6 +59,10 @@ class Metrics:
             registry=self.registry,
         )
 
+    def lead(self, *, is_leader: bool) -> None:
+        """Say whether this process holds the lease."""
+        self.leader.set(is_leader)
+
     def entity_done(self, entity: str, counts: Counts, *, conflicts: int, now_s: float) -> None:
         """Count an entity that ended well; ``now_s`` is the wall clock."""
         self._read.labels(entity, self._source).inc(counts.seen)

@@ -32,6 +32,8 @@ _PARAMETER: Final = re.compile(
 _NAMES: Final = re.compile(
     r"://(?P<user>[^:@/\s]*)\S*@(?P<host>[^:/?,\s]*)[^/\s]*/?(?P<database>[^?\s]*)"
 )
+# Names further in are not looked for: the search costs the square of the length.
+_NAMES_CHARS_MAX: Final = 4096
 # What a report or a log line may hold by itself: short words in lower case, and numbers.
 _ORDINARY: Final = re.compile(r"[a-z0-9_.+-]{1,11}|[0-9]+")
 
@@ -78,7 +80,7 @@ def passwords(dsn: str) -> tuple[str, ...]:
     """
     words = [m["word"].rpartition("@")[0] for m in _AUTHORITY.finditer(dsn)]
     found = [*words, *(m["password"].strip("'") for m in _PARAMETER.finditer(dsn))]
-    names = _NAMES.search(dsn)
+    names = _NAMES.search(dsn, 0, _NAMES_CHARS_MAX)
     plain = set(names.groups()) if names else set()
     both = dict.fromkeys(s for word in found for s in (word, unquote(word)))
     return tuple(word for word in both if word and word not in plain)

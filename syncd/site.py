@@ -30,8 +30,8 @@ from syncd.targets.postgres import PostgresTables
 
 _HASH_KEY: Final = "hash_key"
 _HASH_KEY_BYTES: Final = 32
+_IDLE_S_MIN: Final = 2.0  # much longer than a batch is ever computed between two statements
 _HASH_KEY_PROOF: Final = "hash_key_proof"
-_PROBE: Final = b"syncd"
 
 
 class Site:
@@ -63,6 +63,8 @@ class Site:
             connect_timeout_s=target.connect_timeout_s,
             statement_timeout_s=target.statement_timeout_s,
             lock_timeout_s=target.lock_timeout_s,
+            # A holder that was stopped inside a transaction would keep the lease's row locked.
+            idle_timeout_s=max(_IDLE_S_MIN, 2 * self.config.ledger.lease_ttl_s),
             read_only=False,
             prepared_statements=target.prepared_statements,
             search_path=None,
@@ -83,7 +85,7 @@ class Site:
                 batch_rows=rows,
                 columns={n: tuple(e.columns) for n, e in config.entities.items() if e.columns},
             )
-        return PostgresReader(config.source, origins, batch_rows=rows)
+        return PostgresReader(config.source, origins)
 
     def _origins(self) -> Mapping[str, "str | Query"]:
         """Where each entity comes from; a ``.sql`` file is read here."""
@@ -96,7 +98,7 @@ class Site:
         """The keyed hashes; the key is the configured one, or the ledger's own."""
         hasher = Hasher(await self._hash_key())
         noted = await self.runs.setting(_HASH_KEY_PROOF)
-        if noted is not None and noted != hasher.column(_PROBE):
+        if noted is not None and noted != hasher.proof():
             raise ConfigError(
                 "ledger.hash_key is not the one that made this ledger; under another key every "
                 "edit and every change would look like both",
@@ -117,7 +119,7 @@ class Site:
         """Store a random key unless one is configured or stored, and how to know it again."""
         if self.config.ledger.hash_key is None:
             await self.runs.setting(_HASH_KEY, token_bytes(_HASH_KEY_BYTES))
-        proof = Hasher(await self._hash_key()).column(_PROBE)
+        proof = Hasher(await self._hash_key()).proof()
         await self.runs.setting(_HASH_KEY_PROOF, proof)
 
     async def assert_ledger(self) -> None:

@@ -26,8 +26,8 @@ BROAD_EXCEPTS_MAX: Final = 2
 
 # What any module above flow may use: it knows of no system and no driver.
 SUPPORT: Final = {
-    *("errors", "flow", "logs", "metrics", "progress", "retry", "schemas_path", "secrets"),
-    "visible",
+    *("errors", "failpoints", "flow", "logs", "meter", "metrics", "progress", "retry"),
+    *("schemas_path", "secrets", "visible"),
 }
 SHORES: Final = {"sources", "targets", "ledger", "inbox", "publish"}
 BELOW_APP: Final = SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site"}
@@ -47,7 +47,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "inbox": SUPPORT,
     "publish": SUPPORT,
     "systems": {"errors", "flow"},
-    "pg": {"errors", "flow"},
+    "pg": {"errors", "failpoints", "flow"},
     # Configuration and schemas to plans; a site is all of one pipeline's objects, for the jobs.
     "planning": {"config", "errors", "flow"},
     "site": SUPPORT | SHORES | {"config", "pg", "planning"},
@@ -56,6 +56,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "reports": {"errors", "flow", "visible"},
     "retry": {"errors", "flow", "logs", "metrics"},
     "logs": {"", "errors", "flow", "secrets", "visible"},
+    "meter": {"flow"},
     "metrics": {"", "errors", "flow"},
     "progress": set(),
     "secrets": {"config", "errors", "visible"},
@@ -63,14 +64,15 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "schemas_path": {"errors"},
     "embedded": {"errors", "unprivileged"},
     "unprivileged": {"errors"},
-    "flow": {"errors", "progress"},
+    "flow": {"errors", "failpoints", "progress"},
+    "failpoints": {"errors"},
     "errors": set(),
 }
 
 # The files of flow that wait on streams; all others, and systems, compute only.
 WAITING_FILES: Final = {"syncd.flow.entity_pass", "syncd.flow.pipeline", "syncd.flow.survey"}
 PURE_PARTS: Final = {"flow", "systems"}
-PURE_THIRD_PARTY: Final = {"msgspec"}
+PURE_THIRD_PARTY: Final = {"cryptography", "msgspec"}  # neither waits, reads or writes
 WAITING_THIRD_PARTY: Final = {"msgspec", "anyio"}
 IMPURE_STANDARD: Final = {
     *("asyncio", "concurrent", "glob", "http", "logging", "multiprocessing", "os", "pathlib"),
@@ -330,13 +332,13 @@ BROKEN: Final[list[tuple[Rule, str, str]]] = [
     (keeps_flow_pure, "syncd.flow.diff", "import asyncio"),
     (keeps_flow_pure, "syncd.flow.diff", "import os.path"),
     (keeps_flow_pure, "syncd.flow.diff", "from anyio import sleep"),
-    (keeps_flow_pure, "syncd.flow.ports", "import structlog"),
+    (keeps_flow_pure, "syncd.flow.ports", "import tenacity"),
     (keeps_flow_pure, "syncd.flow.diff", "import time\ntime.sleep(1)"),
     (keeps_flow_pure, "syncd.flow.diff", "from time import sleep"),
     (keeps_flow_pure, "syncd.flow.guard", "from datetime import datetime\ndatetime.now()"),
     (keeps_flow_pure, "syncd.systems.visits.keys", "open('x')"),
     (waits_with_anyio_only, "syncd.flow.pipeline", "import asyncio"),
-    (waits_with_anyio_only, "syncd.flow.survey", "import structlog"),
+    (waits_with_anyio_only, "syncd.flow.survey", "import tenacity"),
     (names_what_it_needs_of_the_configuration, "syncd.daemon", "from syncd import config"),
     (names_what_it_needs_of_the_configuration, "syncd.sources.x", "import syncd.config"),
     (names_what_it_needs_of_the_configuration, "syncd.jobs.x", "from syncd.config import *"),

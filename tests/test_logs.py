@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import anyio
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,11 +26,12 @@ def as_before() -> Iterator[None]:
     """Give the process its own logging back."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
+    ours = logging.getLogger("syncd")
+    ours_level = ours.level
     yield
     root.handlers = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    ours.setLevel(ours_level)
 
 
 class Written:
@@ -40,7 +40,7 @@ class Written:
     def __init__(self, log_format: logs.Format, level: logs.Level, secrets: Redactor) -> None:
         self._stream = io.BytesIO()
         logs.configure(log_format, level, secrets, self._stream)
-        self.log: Any = structlog.get_logger()
+        self.log: Any = logs.Log("syncd.test")
 
     @property
     def lines(self) -> list[str]:
@@ -86,6 +86,19 @@ def test_a_scope_marks_every_event_inside_and_in_tasks_started_there() -> None:
         ("inside", 7, "countries"),
         ("outside", None, None),
     ]
+
+
+def test_what_is_bound_stays_in_its_context() -> None:
+    """A run binds its id for all that it tells; the next one begins without it."""
+    out = written()
+
+    async def told() -> None:
+        logs.bind(run_id=7)
+        out.log.info("inside", entity="countries")
+
+    anyio.run(told)
+    out.log.info("outside")
+    assert [(e["event"], e.get("run_id")) for e in out.events] == [("inside", 7), ("outside", None)]
 
 
 def test_events_below_the_level_are_not_written() -> None:
@@ -285,7 +298,7 @@ def test_without_a_stream_lines_go_to_standard_error(
 ) -> None:
     """Standard output belongs to reports; logs go to standard error."""
     logs.configure("json", "info", Redactor())
-    structlog.get_logger().info("it")
+    logs.Log("syncd.test").info("it")
     captured = capfdbinary.readouterr()
     assert captured.out == b""
     assert json.loads(captured.err)["event"] == "it"
@@ -301,7 +314,7 @@ def test_a_line_is_written_whole() -> None:
             return len(data)
 
     logs.configure("json", "info", Redactor(), Stream())
-    log: Callable[..., None] = structlog.get_logger().info
+    log: Callable[..., None] = logs.Log("syncd.test").info
     log("one")
     log("two")
     assert [data.count(b"\n") for data in writes] == [1, 1]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -112,7 +111,7 @@ def everything_printed(folder: Path, environ: Mapping[str, str], dsn: str) -> It
 
         @asynccontextmanager
         async def connect(_: Config, error: Exception = error) -> AsyncIterator[Any]:
-            structlog.get_logger().error("connect_failed", reason=dsn, exc_info=error)
+            logs.Log("syncd.test").error("connect_failed", reason=dsn, exc_info=error)
             if error.args:
                 raise error
             yield
@@ -133,11 +132,9 @@ def everything_printed(folder: Path, environ: Mapping[str, str], dsn: str) -> It
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SYNCD_CONFIG", "SYNCD_DEBUG", "PGPASSWORD"):
         monkeypatch.delenv(name, raising=False)
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("number", range(MARKS))
@@ -246,5 +243,5 @@ def test_logs_hide_what_the_environment_holds() -> None:
     """PGPASSWORD is a secret of the driver, and of ours."""
     stream = io.BytesIO()
     logs.configure("json", "info", secrets.redactor([], {"PGPASSWORD": "kanarie-pg"}), stream)
-    structlog.get_logger().info("it", reason="with kanarie-pg")
+    logs.Log("syncd.test").info("it", reason="with kanarie-pg")
     assert MARK.encode() not in stream.getvalue()

@@ -1,15 +1,13 @@
 """Reports as an operator reads them: one table, then what needs a look, then what to type next.
 
 Functions give what rich prints: text and tables. Everything that came from data or from outside
-passes ``visible`` on its way into a cell or a line.
+passes ``visible`` on its way into a cell or a line. They are generators, and ``rich`` is imported
+where the first line is made: programs that ask for JSON do not wait for it.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
-
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from syncd.flow.model import Issue, Outcome
 from syncd.reports import (
@@ -27,7 +25,11 @@ from syncd.reports import (
 )
 from syncd.visible import visible
 
-Drawn: TypeAlias = Iterator[Text | Table]
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+Drawn: TypeAlias = "Iterator[Text | Table]"
 
 FINDINGS_SHOWN: Final = 5
 _CELL_BYTES_MAX: Final = 200
@@ -74,7 +76,7 @@ def run(report: RunReport, command: str) -> Drawn:
         yield from _commands(entity, command, written=report.run_id > 0)
 
 
-def _counts(entities: Sequence[EntityReport]) -> Table:
+def _counts(entities: Sequence[EntityReport]) -> "Table":
     used = [o.value for o in Outcome if any(getattr(e.counts, o.value) for e in entities)]
     table = _table("entity", "status", "seen", *used, "seconds", numbers_from=2)
     for entity in entities:
@@ -199,7 +201,7 @@ def explain(report: ExplainReport) -> Drawn:
         yield _line(f"{line.at} run {line.run_id} {line.outcome}{reason}{columns}{clash}")
 
 
-def _columns(report: ExplainReport) -> Table:
+def _columns(report: ExplainReport) -> "Table":
     table = _table("column", "ownership", "source", "target", "changed", "verdict")
     for column in report.columns:
         sides = (("source", column.source_changed), ("target", column.target_changed))
@@ -264,23 +266,36 @@ def told(sentence: str) -> Drawn:
     yield _line(sentence)
 
 
-def _line(text: str) -> Text:
-    return Text(visible(text))
+def document(text: str) -> Drawn:
+    """A text as it is, without its last line end."""
+    yield _text(text.rstrip("\n"))
 
 
-def _status(word: str) -> Text:
-    return Text(visible(word), style=_STYLES.get(word, ""))
+def _line(text: str) -> "Text":
+    return _text(visible(text))
 
 
-def _cells(*texts: str) -> Iterator[Text]:
-    return (Text(visible(text, _CELL_BYTES_MAX)) for text in texts)
+def _status(word: str) -> "Text":
+    return _text(visible(word), _STYLES.get(word, ""))
 
 
-def _table(*names: str, numbers_from: int | None = None) -> Table:
+def _cells(*texts: str) -> "Iterator[Text]":
+    return (_text(visible(text, _CELL_BYTES_MAX)) for text in texts)
+
+
+def _text(text: str, style: str = "") -> "Text":
+    from rich.text import Text  # noqa: PLC0415 - as the module says
+
+    return Text(text, style=style)
+
+
+def _table(*names: str, numbers_from: int | None = None) -> "Table":
+    from rich.table import Table  # noqa: PLC0415 - as the module says
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(names):
         number = numbers_from is not None and place >= numbers_from
-        table.add_column(Text(visible(name)), justify="right" if number else "left")
+        table.add_column(_line(name), justify="right" if number else "left")
     return table
 
 

@@ -4,6 +4,7 @@ The application, which brings the driver, is imported when a verb needs it, so `
 ``config`` stay quick.
 """
 
+import gc
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,11 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.text import Text
 
 from syncd import __version__, config_load
 from syncd.cli import draw, exit_codes
-from syncd.cli.options import DEFAULT_CONFIG, Options, Verb, check_entity, split
+from syncd.cli.options import DEFAULT_CONFIG, Options, Root, Verb, check_entity, split
 from syncd.cli.seam import App
 from syncd.cli.shell import Answer, Call, Shell
 from syncd.config import Config
@@ -75,6 +75,7 @@ def _group(**options: Any) -> typer.Typer:
 
 app = _group(
     name="syncd",
+    cls=Root,
     help="Keeps a new database in step with a legacy one until the old one is switched off.",
     epilog=EXIT_CODES,
     add_completion=False,
@@ -97,8 +98,11 @@ EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help="An entity
 
 
 def _connect(config: Config) -> AbstractAsyncContextManager[App]:
-    from syncd.app import connect  # noqa: PLC0415 - it brings the driver, 0.2 s.
+    from syncd.app import connect  # noqa: PLC0415 - it brings the driver.
 
+    if not gc.isenabled():  # as ``syncd.__main__`` left it; what is there now, stays
+        gc.freeze()
+        gc.enable()
     return connect(config)
 
 
@@ -389,7 +393,7 @@ def config_schema(ctx: typer.Context) -> None:
 
 
 def _document(text: str, plain: Any) -> Answer:
-    return Answer([Text(text.rstrip("\n"))], plain)
+    return Answer(draw.document(text), plain)
 
 
 def _run_answer(report: RunReport, call: Call, code: int) -> Answer:

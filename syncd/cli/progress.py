@@ -8,19 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
 from syncd import progress
 
 LINE_EVERY_S: Final = 10.0
@@ -34,8 +21,10 @@ def watched(
     if quiet or not (stream.isatty() or verbose):
         yield progress.Silent()
     elif stream.isatty():
-        with _bars(Console(file=stream, no_color=not colour)) as bars:
-            yield Bars(bars)
+        from syncd.cli import bars  # noqa: PLC0415 - a scheduler's run has no terminal
+
+        with bars.shown(stream, colour=colour) as shown:
+            yield shown
     else:
         yield Lines(stream, time.monotonic)
 
@@ -86,43 +75,3 @@ class _Pace:
         line = f"{self.rows} of {self.total_rows or '?'} rows, {rate:.0f} rows/s"
         left_rows = self.total_rows - self.rows
         return f"{line}, {left_rows / rate:.0f} s left" if rate > 0 and left_rows > 0 else line
-
-
-class Bars:
-    """A bar for each entity that is under way."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def start(self, entity: str, total_rows: int) -> None:
-        """Show a bar; one without an end where nobody knows the total."""
-        self.finish(entity)  # an attempt that goes on starts its bar anew
-        self._tasks[entity] = self._bars.add_task(entity, total=total_rows or None)
-
-    def advance(self, entity: str, rows: int) -> None:
-        """Move it."""
-        if entity in self._tasks:
-            self._bars.advance(self._tasks[entity], rows)
-
-    def finish(self, entity: str) -> None:
-        """Take it away: the report tells the sum."""
-        if entity in self._tasks:
-            self._bars.remove_task(self._tasks.pop(entity))
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
-
-
-def _bars(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )

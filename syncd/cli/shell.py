@@ -19,10 +19,8 @@ import anyio.abc
 import msgspec
 import typer
 from msgspec import Struct
-from rich.console import Console
-from rich.text import Text
 
-from syncd import config_load, logs, secrets
+from syncd import config_load, failpoints, logs, secrets
 from syncd.cli import exit_codes, options, progress
 from syncd.cli.options import Options
 from syncd.cli.seam import App, Connect, Select
@@ -31,6 +29,7 @@ from syncd.errors import ConfigError, SyncdError
 from syncd.progress import Progress
 from syncd.visible import visible
 
+_log = logs.Log("syncd.cli")
 DEBUG: Final = "SYNCD_DEBUG"
 # Wide enough for any table. A terminal that is narrower wraps the line and loses nothing; a table
 # that is squeezed into it loses digits.
@@ -105,12 +104,18 @@ class Shell:
         select = options.chosen(config, self.options, tuple(named))
         found = self.options
         logs.configure(found.log_format, found.log_level, self._redactor)  # type: ignore[arg-type]
-        with progress.watched(
-            sys.stderr,
-            quiet=found.quiet,
-            verbose=found.verbose,
-            colour=self._coloured(sys.stderr),
-        ) as told:
+        with (
+            failpoints.armed(self._environ.get(failpoints.VARIABLE, ""), told=_fired) as armed,
+            progress.watched(
+                sys.stderr,
+                quiet=found.quiet,
+                verbose=found.verbose,
+                colour=self._coloured(sys.stderr),
+            ) as told,
+        ):
+            if armed:
+                # An error, so that no log level hides it.
+                _log.error("failpoints_armed", where=", ".join(map(str, armed)))
             call = Call(config, select, found, told)
             answer = anyio.run(_asked, self._connect, call, ask, backend="asyncio")
         self.print(answer)
@@ -125,6 +130,10 @@ class Shell:
             self._out(self._rendered(answer.drawn))
 
     def _rendered(self, drawn: Iterable[Any]) -> str:
+        # Programs ask for JSON and never need it.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
         coloured = self._coloured(sys.stdout)
         console = Console(
             file=io.StringIO(),
@@ -199,6 +208,10 @@ def _lines(error: BaseException) -> list[tuple[str, str]]:
         first, rest = " ".join([first, *rest]), []
     lines = [first, *rest]
     return [(line, error.hint if line is lines[-1] else "") for line in lines]
+
+
+def _fired(point: failpoints.Armed) -> None:
+    _log.error("failpoint_fired", where=str(point))
 
 
 async def _asked(connect: Connect, call: Call, ask: Ask) -> Answer:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from syncd.errors import LockedError, RowError, TransientError
+from syncd.failpoints import failpoint
 from syncd.flow.decide import DELETE_REFUSED, Batch, Decider
 from syncd.flow.fingerprint import HASH_VERSION
 from syncd.flow.merge import confirm
@@ -27,7 +28,7 @@ from syncd.flow.model import (
     State,
     Write,
 )
-from syncd.flow.ports import Fresh, Import, Lease, Ledger, Target, Tx, Unit
+from syncd.flow.ports import Cargo, Fresh, Import, Lease, Ledger, Target, Tx, Unit
 
 T = TypeVar("T")
 
@@ -79,6 +80,14 @@ class Tally(Struct):
         self.absent_redone.merge(unit.absent_redone)
 
 
+class Packed(Struct, frozen=True):
+    """Records made ready for ``Applier.load``, with their keys."""
+
+    keys: Sequence[bytes]
+    rows: Cargo
+    entries: Cargo
+
+
 class Applier:
     """Applies batches of one entity. Several batches may be applied side by side."""
 
@@ -94,20 +103,33 @@ class Applier:
         """Bring the records of ``reads`` up to date."""
         await self._halving(reads, self._apply_once, self._refused)
 
-    async def load(self, reads: Sequence[Read]) -> None:
-        """``apply`` for an entity of which neither ledger nor target knew anything at the start.
+    def pack(self, reads: Sequence[Read]) -> "Packed | None":
+        """Make ``reads`` ready for ``load``; None where they do not fit it.
 
-        The fastest way; what does not fit it goes the way of ``apply``.
+        For an entity of which neither ledger nor target knew anything at the start.
         """
-        fresh = self._fresh(reads)
-        loaded = False
-        if fresh:
-            try:
-                loaded = await self._repeating(lambda unit: self._load_once(reads, fresh, unit))
-            except RowError:
-                loaded = False  # one row is bad, or somebody was faster: look at each
-        if not loaded:
-            await self.apply(reads)
+        rows = self._decider.all_keyed(reads)
+        fresh = self._fresh(reads, rows)
+        if fresh is None:
+            return None
+        # What a key was brought to is not what the source's own line says.
+        lines = [r.line if row is r.row else b"" for r, row in zip(reads, rows, strict=True)]
+        cargo = self._shores.target.pack(self.plan, rows, lines)
+        if cargo is None:
+            return None
+        entries = self._shores.ledger.pack(self.plan, self._inserted(), fresh)
+        return Packed(fresh.keys, cargo, entries)
+
+    async def load(self, packed: Sequence["Packed"]) -> bool:
+        """Insert packed records, the fastest way.
+
+        False, having done nothing, when one is bad or somebody was faster: ``apply`` looks at
+        each.
+        """
+        try:
+            return await self._repeating(lambda unit: self._load_once(packed, unit))
+        except RowError:
+            return False
 
     async def remove(self, keys: Sequence[bytes]) -> None:
         """Carry out the proved absence of ``keys`` at the source."""
@@ -116,7 +138,9 @@ class Applier:
     async def _apply_once(self, reads: Sequence[Read], unit_id: str) -> Tally:
         shores, patient = self._shores, len(reads) == 1
         async with shores.ledger.begin(shores.lease, patient=patient) as tx:
+            await failpoint("apply.begin")
             batch = await self._decider.decide(tx, reads)
+            await failpoint("apply.decided")
             sight = self._sight
             if batch.touched:
                 await self._shores.ledger.touch(
@@ -125,11 +149,13 @@ class Applier:
                     [read.digest for read in batch.touched],
                     sight.digest_epoch, sight.source_epoch, sight.position,
                 )  # fmt: skip
+                await failpoint("apply.touched")
             return await self._commit(tx, batch, unit_id)
 
     async def _remove_once(self, keys: Sequence[bytes], unit_id: str) -> Tally:
         shores, patient = self._shores, len(keys) == 1
         async with shores.ledger.begin(shores.lease, patient=patient) as tx:
+            await failpoint("remove.begin")
             return await self._commit(tx, await self._decider.decide_removal(tx, keys), unit_id)
 
     async def _commit(self, tx: Tx, batch: Batch, unit_id: str) -> Tally:
@@ -141,6 +167,7 @@ class Applier:
             stored = await shores.target.write(
                 tx, plan, [(s.key, s.row, s.decision) for s in writes]
             )
+            await failpoint("apply.written")
         entries, imports = [], []
         for settled in batch.settled:
             decision, entry = settled.decision, settled.decision.entry
@@ -159,7 +186,9 @@ class Applier:
         unit = self._unit(unit_id, batch)
         if entries:
             await shores.ledger.record(tx, plan, entries, imports, new=False)
+            await failpoint("apply.recorded")
             await shores.ledger.unit(tx, self._sight.run_id, plan, unit)
+            await failpoint("apply.noted")
         tally = Tally(
             touched=len(batch.touched),
             stale=len(batch.stale),
@@ -170,17 +199,19 @@ class Applier:
         self._unanswered[unit_id] = tally
         return tally
 
-    async def _load_once(
-        self, reads: Sequence[Read], fresh: Sequence[Fresh], unit_id: str
-    ) -> Tally | None:
+    async def _load_once(self, packed: Sequence["Packed"], unit_id: str) -> Tally | None:
         plan, shores = self.plan, self._shores
         async with shores.ledger.begin(shores.lease) as tx:
-            rows = [self._decider.keyed(read) for read in reads]
-            if not await shores.target.load(tx, plan, rows):
+            await failpoint("load.begin")
+            if not await shores.target.load(tx, plan, [pack.rows for pack in packed]):
                 return None
-            await shores.ledger.load(tx, plan, self._inserted(), fresh)
-            unit = Unit(unit_id, Counts(inserted=len(fresh)), Counts(), Counts(), Counts())
+            await failpoint("load.copied")
+            await shores.ledger.load(tx, [pack.entries for pack in packed])
+            await failpoint("load.recorded")
+            inserted = Counts(inserted=sum(len(pack.keys) for pack in packed))
+            unit = Unit(unit_id, inserted, Counts(), Counts(), Counts())
             await shores.ledger.unit(tx, self._sight.run_id, plan, unit)
+            await failpoint("load.noted")
             tally = Tally()
             tally.add(unit)
             self._unanswered[unit_id] = tally
@@ -194,9 +225,12 @@ class Applier:
         async def attempt() -> Tally | None:
             nonlocal unknown
             if unknown:
+                await failpoint("retry.look_up")
                 unit = await self._shores.ledger.find_unit(self._sight.run_id, self.plan, unit_id)
                 if unit is not None:
+                    await failpoint("retry.found")
                     return self._unanswered[unit_id]
+            await failpoint("retry.attempt")
             try:
                 return await once(unit_id)
             except TransientError as error:
@@ -205,11 +239,13 @@ class Applier:
 
         try:
             tally = await self._shores.retry(attempt)
+            await failpoint("apply.stands")
         finally:
             self._unanswered.pop(unit_id, None)
         if tally is None:
             return False
         self._add(tally)
+        await failpoint("apply.counted")
         return True
 
     async def _halving(
@@ -228,6 +264,7 @@ class Applier:
                 await refused(items[0], error)
                 return
             middle = len(items) // 2
+            await failpoint("halving.split")
             await self._halving(items[:middle], once, refused)
             await self._halving(items[middle:], once, refused)
 
@@ -239,6 +276,7 @@ class Applier:
         """
         outcome, reason = _refusal(error)
         later = _passes_later(error)
+        await failpoint("park.refused")
         await self._repeating(
             lambda unit: self._park_once(read.key, outcome, reason, unit, later=later)
         )
@@ -247,6 +285,7 @@ class Applier:
         """Park a record whose deletion the target refused."""
         outcome, reason = _refusal(error)
         told, later = DELETE_REFUSED + reason, _passes_later(error)
+        await failpoint("park.delete_refused")
         await self._repeating(
             lambda unit: self._park_once(key, outcome, told, unit, later=later, absent=True)
         )
@@ -263,6 +302,7 @@ class Applier:
     ) -> Tally:
         async with self._shores.ledger.begin(self._shores.lease) as tx:
             before = await self._shores.ledger.lock(tx, self.plan, [key])
+            await failpoint("park.locked")
             parked = self._decider.parked(key, before.get(key), outcome, reason, absent=absent)
             tally = await self._commit(tx, Batch(before, settled=[parked]), unit_id)
             if later:
@@ -297,20 +337,20 @@ class Applier:
             run_id=sight.run_id,
         )
 
-    def _fresh(self, reads: Sequence[Read]) -> list[Fresh]:
-        """Entries of rows that can all be loaded as they are; none if any cannot."""
+    def _fresh(self, reads: Sequence[Read], rows: Sequence[Row]) -> Fresh | None:
+        """Entries of rows that can all be loaded as they are; None if any cannot."""
         decider = self._decider
         if self.plan.event or decider.parents.edges or not decider.drafter.is_identity:
-            return []
-        of, columns = decider.fingerprint.of, decider.hasher.columns
-        fresh = []
-        for read in reads:
-            row = decider.keyed(read)
-            if read.issues or MISSING in row:
-                return []
-            hashes = b"".join(columns(row))
-            fresh.append(Fresh(read.key, read.digest, of(read.row), hashes))
-        return fresh
+            return None
+        if any(read.issues or (not read.line and MISSING in read.row) for read in reads):
+            return None
+        hashes = decider.hasher.rows(rows)
+        return Fresh(
+            [read.key for read in reads],
+            [read.digest for read in reads],
+            decider.fingerprints(reads, rows, hashes),
+            [*map(b"".join, hashes)],
+        )
 
     def _import(self, key: bytes, decision: Decision) -> Import:
         return Import(

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from syncd.failpoints import failpoint
 from syncd.flow.diff import Verdict, compare, is_stale
 from syncd.flow.fingerprint import HASH_VERSION, Hasher
 from syncd.flow.keys import decode_key
 from syncd.flow.merge import Mark, merge_row
+from syncd.flow.merge_columns import RowHashes
 from syncd.flow.model import (
     Decision,
     Draft,
     Entry,
+    Hashes,
     Issue,
     Kind,
     Outcome,
@@ -102,9 +105,12 @@ class Decider:
     async def decide(self, tx: Tx, reads: Sequence[Read]) -> Batch:
         """Judge every read; in a transaction that writes, both sides are locked first."""
         before = await self._ledger.lock(tx, self.plan, [read.key for read in reads])
+        await failpoint("decide.entries_locked")
         batch = Batch(before)
         changed: list[_Changed] = []
-        for read in reads:
+        hashed = self.hasher.rows([read.row for read in reads])
+        prints = self.fingerprint.of(hashed)
+        for read, fingerprint, hashes in zip(reads, prints, hashed, strict=True):
             entry = before.get(read.key)
             if entry is not None and self._is_stale(entry):
                 batch.stale.append(read.key)
@@ -113,12 +119,11 @@ class Decider:
                 parked = self.parked(read.key, entry, Outcome.INVALID, _told(read.issues))
                 batch.settled.append(parked)
                 continue
-            fingerprint = self.fingerprint.of(read.row)
             same = compare(self.plan, entry, fingerprint, *self._place()) is Verdict.SAME
             if same and read.key not in self._forced:
                 batch.touched.append(read)
             else:
-                changed.append(_Changed(read, entry, fingerprint))
+                changed.append(_Changed(read, entry, fingerprint, hashes))
         if changed:
             await self._merge(tx, batch, changed)
         return batch
@@ -127,6 +132,8 @@ class Decider:
         """Judge records that the source provably lacks."""
         batch = Batch(await self._ledger.lock(tx, self.plan, keys))
         targets = await self._target.lock(tx, self.plan, keys)
+        await failpoint("decide.absent_locked")
+        held = self._hashes_held(targets)
         for key in keys:
             entry = batch.before.get(key)
             decision = merge_row(
@@ -136,6 +143,7 @@ class Decider:
                 entry=entry,
                 draft=None,
                 target=targets.get(key),
+                hashes=RowHashes((), held.get(key, ())),
             )
             batch.settled.append(Settled(key, (), decision, absent=True))
         return batch
@@ -164,6 +172,23 @@ class Decider:
             present=True,
         )
         return Settled(key, (), Decision(Write.NOTHING, parked, outcome, told), absent=absent)
+
+    def fingerprints(
+        self, reads: Sequence[Read], rows: Sequence[Row], hashes: Sequence[Hashes]
+    ) -> list[bytes]:
+        """The fingerprint of each read; ``hashes`` are those of ``rows``, its row if not keyed."""
+        return self.fingerprint.of(
+            [
+                known if row is read.row else self.hasher.columns(read.row)
+                for read, row, known in zip(reads, rows, hashes, strict=True)
+            ]
+        )
+
+    def all_keyed(self, reads: Sequence[Read]) -> list[Row]:
+        """``keyed`` of each."""
+        if not self._text_key:
+            return [read.row for read in reads]
+        return [self.keyed(read) for read in reads]
 
     def keyed(self, read: Read) -> Row:
         """The row with its text key as the ledger has it (NFC), so that both sides agree."""
@@ -195,14 +220,35 @@ class Decider:
                 batch.again.append(change.read.key)
         targets = await self._target.lock(tx, self.plan, [c.read.key for c, _, _ in ready])
         batch.locked = targets
-        for change, row, incomplete in ready:
-            decision = self._merged(change, row, targets.get(change.read.key))
+        await failpoint("decide.rows_locked")
+        hashes = self._hashes([(change, row) for change, row, _ in ready], targets)
+        for (change, row, incomplete), both in zip(ready, hashes, strict=True):
+            decision = self._merged(change, row, targets.get(change.read.key), both)
             if incomplete:
                 decision = replace(decision, entry=replace(decision.entry, open=True))
                 batch.again.append(change.read.key)
             batch.settled.append(Settled(change.read.key, row, decision))
 
-    def _merged(self, change: "_Changed", row: Row, target: Row | None) -> Decision:
+    def _hashes(
+        self, ready: Sequence[tuple["_Changed", Row]], targets: Mapping[bytes, Row]
+    ) -> list[RowHashes]:
+        """The hashes of drafts and of the target's rows, all at once."""
+        drafted = iter(self.hasher.rows([row for c, row in ready if row is not c.read.row]))
+        held = self._hashes_held(targets)
+        return [
+            RowHashes(
+                change.hashes if row is change.read.row else next(drafted),
+                held.get(change.read.key, ()),
+            )
+            for change, row in ready
+        ]
+
+    def _hashes_held(self, targets: Mapping[bytes, Row]) -> dict[bytes, Hashes]:
+        return dict(zip(targets, self.hasher.rows([*targets.values()]), strict=True))
+
+    def _merged(
+        self, change: "_Changed", row: Row, target: Row | None, hashes: RowHashes
+    ) -> Decision:
         read = change.read
         decision = merge_row(
             self.plan,
@@ -211,6 +257,7 @@ class Decider:
             entry=change.entry,
             draft=row,
             target=target,
+            hashes=hashes,
             forced=self._forced.get(read.key, {}),
             previous_run=self.sight.previous_run,
         )
@@ -257,11 +304,12 @@ class Decider:
 
 
 class _Changed(Struct, frozen=True, gc=False):
-    """A read that says something new, beside its entry."""
+    """A read that says something new, beside its entry; ``hashes`` are those of its row."""
 
     read: Read
     entry: Entry | None
     fingerprint: bytes
+    hashes: Hashes
 
 
 def _is_ascii(value: Value) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from syncd.flow.apply import Shores, Tally
+from syncd.flow.apply import Packed, Shores, Tally
 from syncd.flow.decide import Batch, Decider
 from syncd.flow.model import Outcome, Read
 
@@ -47,7 +47,13 @@ class DryApplier:
         self.tally.stale += len(batch.stale)
         self._count(batch)
 
-    load = apply
+    def pack(self, reads: Sequence[Read]) -> None:
+        """Nothing: what would be loaded is decided about like everything else."""
+        del reads
+
+    async def load(self, packed: Sequence[Packed]) -> bool:
+        """Never, since nothing is packed."""
+        return not packed
 
     async def remove(self, keys: Sequence[bytes]) -> None:
         """Decide about absences."""

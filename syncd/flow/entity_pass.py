@@ -5,13 +5,15 @@ out the absences that the guard lets through; ``counts`` adds it all up and prov
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from msgspec import Struct
 
 from syncd.errors import InvariantError, SourceError
-from syncd.flow.apply import Tally
+from syncd.failpoints import failpoint
+from syncd.flow.apply import Packed, Tally
 from syncd.flow.guard import Evidence
 from syncd.flow.model import Counts, Issue, Outcome, Plan, Read
 from syncd.flow.ports import Block, Emit, Snapshot, Unit
@@ -25,9 +27,21 @@ ABSENT_MAX = 500_000
 _KEY_IS_KNOWN = frozenset({"duplicate_key", "null_key"})
 _CUT_CODE = "no_final_newline"
 
+T = TypeVar("T")
+
 Apply = Callable[[Sequence[Read]], Awaitable[None]]
+Pack = Callable[[Sequence[Read]], Packed | None]
+Load = Callable[[Sequence[Packed]], Awaitable[bool]]
 LedgerScan = Callable[[Emit], Awaitable[int]]
 Advance = Callable[[int], None]
+
+
+class _Lot(Struct):
+    """What one transaction of a first load takes."""
+
+    packed: list[Packed] = []
+    reads: list[Read] = []
+    rows: int = 0
 
 
 class Told(Struct):
@@ -73,18 +87,43 @@ class EntityPass:
         self._batch_rows = batch_rows
         self._writers = writers
 
-    async def load(self, apply: Apply, advance: Advance) -> None:
-        """Read everything in key order and apply it: nothing is remembered yet."""
+    async def load(self, pack: Pack, load: Load, apply: Apply, advance: Advance) -> None:
+        """Read everything in key order, since nothing is remembered yet.
 
-        async def produce(send: ObjectSendStream[list[Read]]) -> None:
+        What ``pack`` takes is loaded, and the rest applied. Rows are packed piece by piece as they
+        come, while the processor still has them at hand, and only the packed ones are kept.
+        """
+
+        async def produce(send: ObjectSendStream[_Lot]) -> None:
+            lot = _Lot()
+
             async def emit(reads: list[Read]) -> None:
+                nonlocal lot
                 self.suspects += len(reads)
-                await send.send(reads)
+                lot.rows += len(reads)
+                packed = pack(reads)
+                if packed is None:
+                    lot.reads += reads
+                else:
+                    lot.packed.append(packed)
+                if lot.rows >= self._batch_rows:
+                    full, lot = lot, _Lot()
+                    await failpoint("load.read")
+                    await send.send(full)
                 advance(len(reads))
 
             self.source_rows = await self._snapshot.read(self.plan, emit, self.told.tell)
+            if lot.rows:
+                await send.send(lot)
 
-        await self._spread(produce, apply)
+        async def store(lot: _Lot) -> None:
+            reads = lot.reads
+            if lot.packed and not await load(lot.packed):
+                reads += await self._read_again([key for one in lot.packed for key in one.keys])
+            if reads:
+                await apply(sorted(reads, key=_key))
+
+        await self._spread(produce, store)
 
     async def bring(self, scan_ledger: LedgerScan, apply: Apply, advance: Advance) -> None:
         """Survey, fetch the suspects and apply them; collect the absentees."""
@@ -102,9 +141,11 @@ class EntityPass:
                 self._miss(finding.absentees)
                 waiting.extend(finding.suspects)
                 advance(finding.equal + len(finding.suspects))
+                await failpoint("survey.step")
                 await flush(self._batch_rows)
 
             totals = await survey(self._scan_source, scan_ledger, consume)
+            await failpoint("survey.done")
             await flush(1)
             self.source_rows = totals.source_rows
             self.equal = totals.equal
@@ -118,6 +159,7 @@ class EntityPass:
         for at in range(0, len(ordered), self._batch_rows):
             reads = await self._snapshot.fetch(self.plan, ordered[at : at + self._batch_rows])
             if reads:
+                await failpoint("look.fetched")
                 await apply(reads)
 
     def evidence(self) -> Evidence:
@@ -181,29 +223,46 @@ class EntityPass:
         return await self._snapshot.scan(self.plan, forward, self.told.tell)
 
     async def _fetch(self, keys: list[bytes], send: ObjectSendStream[list[Read]]) -> None:
+        await failpoint("fetch.begin")
         reads = await self._snapshot.fetch(self.plan, keys)
         self.suspects += len(reads)
         self.gone += len(keys) - len(reads)
         if reads:
+            await failpoint("fetch.done")
             await send.send(reads)
 
+    async def _read_again(self, keys: Sequence[bytes]) -> list[Read]:
+        """What could not be loaded; a source without a snapshot may have lost some meanwhile."""
+        reads = await self._snapshot.fetch(self.plan, keys)
+        self.suspects -= len(keys) - len(reads)
+        self.gone += len(keys) - len(reads)
+        return reads
+
     async def _spread(
-        self, produce: Callable[[ObjectSendStream[list[Read]]], Awaitable[None]], apply: Apply
+        self,
+        produce: Callable[[ObjectSendStream[T]], Awaitable[None]],
+        write: Callable[[T], Awaitable[None]],
     ) -> None:
         """Run ``produce`` beside the writers; one batch is read while others are written."""
-        send, receive = anyio.create_memory_object_stream[list[Read]](0)
+        send, receive = anyio.create_memory_object_stream[T](0)
         async with anyio.create_task_group() as tasks:
             for _ in range(self._writers):
-                tasks.start_soon(_write, receive.clone(), apply)
+                tasks.start_soon(_write, receive.clone(), write)
             receive.close()
             async with send:
                 await produce(send)
 
 
-async def _write(receive: ObjectReceiveStream[list[Read]], apply: Apply) -> None:
+async def _write(receive: ObjectReceiveStream[T], write: Callable[[T], Awaitable[None]]) -> None:
     async with receive:
-        async for reads in receive:
-            await apply(reads)
+        async for batch in receive:
+            await failpoint("writer.take")
+            await write(batch)
+            await failpoint("writer.done")
+
+
+def _key(read: Read) -> bytes:
+    return read.key
 
 
 def _as_unit(tally: Tally) -> Unit:

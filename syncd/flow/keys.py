@@ -12,6 +12,7 @@ that are not the same (cases 58 to 60).
 import re
 import struct
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Final, TypeAlias
 from unicodedata import normalize
 
@@ -85,6 +86,10 @@ def _text(part: bytes) -> bytes:
 def _date(part: bytes) -> bytes:
     if not _IS_DATE(part):
         raise KeyIssue("key_value", "a date key is not canonical; normalise it first")
+    try:
+        date.fromisoformat(part.decode("ascii"))
+    except ValueError as error:
+        raise KeyIssue("key_value", "a date key is no day of the calendar") from error
     return part + b"\0"
 
 
@@ -155,6 +160,23 @@ def encode_key(kinds: Sequence[Kind], parts: Sequence[Value]) -> bytes:
     if not key:
         raise _unfit(kinds)
     return key
+
+
+def encode_keys(kinds: Sequence[Kind], parts: Sequence[Sequence[Value]]) -> list[bytes]:
+    """``encode_key`` for many records, given a column for each part of the key.
+
+    Raises KeyIssue when any of them cannot be used; ``encode_key`` tells which.
+    """
+    if tuple(kinds) != (_INTEGER,):
+        return [encode_key(kinds, record) for record in zip(*parts, strict=True)]
+    try:
+        numbers = [*map(int, parts[0])]  # type: ignore[arg-type]  # NULL is a TypeError
+        keys = [*map(_INT8.pack, map(_SIGN.__add__, numbers))]
+    except (TypeError, ValueError, struct.error) as error:
+        raise KeyIssue("key_value", "a column of integer keys holds something else") from error
+    if [*map(b"%d".__mod__, numbers)] != [*parts[0]]:
+        raise KeyIssue("key_value", "an integer key is not canonical; normalise it first")
+    return keys
 
 
 def decode_key(kinds: Sequence[Kind], key: bytes) -> tuple[bytes, ...]:

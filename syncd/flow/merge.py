@@ -19,6 +19,7 @@ from syncd.flow.fingerprint import Hasher
 from syncd.flow.merge_columns import (
     REASON_CHARACTERS,
     Merged,
+    RowHashes,
     Sides,
     compared,
     edited,
@@ -65,10 +66,10 @@ class _Case(Struct, frozen=True):
     """
 
     plan: Plan
-    hasher: Hasher
     entry: Entry
     draft: Row
     target: Row
+    hashes: RowHashes
     source_base: Hashes
     target_base: Hashes
     edits: Hashes
@@ -92,13 +93,15 @@ def merge_row(
     entry: Entry | None,
     draft: Row | None,
     target: Row | None,
+    hashes: RowHashes | None = None,
     forced: Mapping[str, bytes] | None = None,
     previous_run: bytes | None = None,
 ) -> Decision:
     """Decide for one record; the caller holds ``entry`` and ``target`` under lock.
 
     ``draft`` None means that the source provably lacks the record; ``target`` None that the
-    target has no row. ``entry``'s bases follow ``plan.drafted``. ``forced`` maps a column of the
+    target has no row; ``hashes`` are those of both where a batch was hashed at once. ``entry``'s
+    bases follow ``plan.drafted``. ``forced`` maps a column of the
     target to the hash of the value that an operator saw when he decided for the source: where it
     still stands the source's value is written, else the conflict is reported again.
     ``previous_run`` is the time of the last run for ``plan.timestamps``, None on the first run.
@@ -107,7 +110,9 @@ def merge_row(
         entry = Entry(key=mark.key)
     elif (mark.source_epoch, mark.position) < (entry.source_epoch, entry.position):
         return Decision(Write.NOTHING, entry, Outcome.STALE, "older than what was seen before")
-    case = _case(plan, hasher, entry, draft, target)
+    if hashes is None:
+        hashes = RowHashes(hasher.columns(draft or ()), hasher.columns(target or ()))
+    case = _case(plan, entry, draft, target, hashes)
     line = ROW_RULE[entry.state, draft is not None, target is not None, any(case.edits)]
     if line.step is Step.COLUMNS:
         result = _columns(case, forced or {}, previous_run)
@@ -144,7 +149,9 @@ def confirm(
     return replace(entry, target_base=tuple(bases))
 
 
-def _case(plan: Plan, hasher: Hasher, entry: Entry, draft: Row | None, target: Row | None) -> _Case:
+def _case(
+    plan: Plan, entry: Entry, draft: Row | None, target: Row | None, hashes: RowHashes
+) -> _Case:
     bases = entry.source_base, entry.target_base
     if bases == ((), ()):
         bases = ((b"",) * len(plan.drafted),) * 2
@@ -156,8 +163,8 @@ def _case(plan: Plan, hasher: Hasher, entry: Entry, draft: Row | None, target: R
         )
     edits: Hashes = ()
     if draft is None and target is not None and entry.state is State.LIVE:
-        edits = edited(plan, hasher, target, bases)
-    return _Case(plan, hasher, entry, draft or (), target or (), *bases, edits)
+        edits = edited(plan, target, hashes.target, bases)
+    return _Case(plan, entry, draft or (), target or (), hashes, *bases, edits)
 
 
 def _decision(
@@ -221,7 +228,7 @@ def _insert(case: _Case) -> _Result:
     """Write every column of which the source speaks; the others take their default."""
     draft, blank = case.draft, (b"",) * len(case.draft)
     written = tuple(at for at in _own_columns(case.plan) if draft[at] is not MISSING)
-    hashes, base = case.hasher.columns(draft), list(blank)
+    hashes, base = case.hashes.draft, list(blank)
     for at in written:
         base[at] = hashes[at]
     merged = Merged(tuple(base), blank, written, closed=_ended(case))
@@ -239,7 +246,7 @@ def _adopt(case: _Case, forced: Mapping[str, bytes]) -> _Result:
         return _columns(case, forced, None)  # it was only marked as gone, and is known well
     blank = (b"",) * len(case.draft)
     merged = merge_columns(
-        Sides(case.plan, case.hasher, case.draft, case.target, blank, blank, forced, adopting=True)
+        Sides(case.plan, case.draft, case.target, case.hashes, blank, blank, forced, adopting=True)
     )
     return _row_result(merged, Outcome.LINKED, _ended(case, _standing(merged.conflicts)))
 
@@ -248,9 +255,9 @@ def _columns(case: _Case, forced: Mapping[str, bytes], previous_run: bytes | Non
     entry = case.entry
     sides = Sides(
         case.plan,
-        case.hasher,
         case.draft,
         case.target,
+        case.hashes,
         case.source_base,
         case.target_base,
         forced,
@@ -284,7 +291,7 @@ def _row_result(merged: Merged, otherwise: Outcome, ended: tuple[str, ...]) -> _
 def _lost(case: _Case) -> _Result:
     """Staff deleted the row: a conflict where the source has changed since, told once."""
     plan, old = case.plan, case.source_base
-    new = observed(plan, old, case.draft, case.hasher.columns(case.draft))
+    new = observed(plan, old, case.draft, case.hashes.draft)
     conflicts = tuple(
         ColumnConflict(column.into, bs, hs, b"", TARGET_DELETED)
         for column, bs, hs in zip(plan.drafted, old, new, strict=True)
@@ -305,7 +312,7 @@ def _observe(case: _Case) -> _Result:
     """The row stays deleted; a conflict about it stays open until an operator looks."""
     base = case.source_base
     if case.draft:
-        base = observed(case.plan, base, case.draft, case.hasher.columns(case.draft))
+        base = observed(case.plan, base, case.draft, case.hashes.draft)
     was_deleted = case.entry.state is State.TGT_DELETED
     merged = Merged(
         base,

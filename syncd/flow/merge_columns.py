@@ -16,7 +16,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from syncd.flow.fingerprint import Hasher
 from syncd.flow.merge_tables import (
     COLUMN_RULE,
     FORCED,
@@ -48,6 +47,13 @@ _KEEPS: Final = (Verdict.CONFLICT, Verdict.TARGET_OWNED)
 _NEVER_COMPARED: Final = (Ownership.TARGET, Ownership.COMPUTED)
 
 
+class RowHashes(Struct, frozen=True, gc=False):
+    """``Hasher.columns`` of both rows of a record, () where there is none."""
+
+    draft: Hashes
+    target: Hashes
+
+
 class Sides(Struct, frozen=True):
     """A row present on both sides, with what is remembered of it.
 
@@ -56,9 +62,9 @@ class Sides(Struct, frozen=True):
     """
 
     plan: Plan
-    hasher: Hasher
     draft: Row
     target: Row
+    hashes: "RowHashes"
     source_base: Hashes
     target_base: Hashes
     forced: Mapping[str, bytes] = {}
@@ -133,23 +139,21 @@ def observed(plan: Plan, base: Hashes, draft: Row, hashes: Hashes) -> Hashes:
     )
 
 
-def edited(plan: Plan, hasher: Hasher, target: Row, entry_bases: tuple[Hashes, Hashes]) -> Hashes:
+def edited(plan: Plan, target: Row, hashes: Hashes, entry_bases: tuple[Hashes, Hashes]) -> Hashes:
     """Per column the hash of ``t`` where staff changed it, else b"".
 
     The target's own columns count: what people typed there is lost with the row just the same.
     A column of which neither side ever said anything is not edited while it is NULL.
     """
     return tuple(
-        b""
-        if c.ownership is Ownership.COMPUTED or (ht := hasher.column(t)) == bt or _blank(t, bs, bt)
-        else ht
-        for c, t, bs, bt in zip(plan.drafted, target, *entry_bases, strict=True)
+        b"" if c.ownership is Ownership.COMPUTED or ht == bt or _blank(t, bs, bt) else ht
+        for c, t, ht, bs, bt in zip(plan.drafted, target, hashes, *entry_bases, strict=True)
     )
 
 
 def merge_columns(sides: Sides) -> Merged:
     """The column rule for every column of a row, groups as units."""
-    hashes = sides.hasher.columns(sides.draft)
+    hashes = sides.hashes.draft
     bases = zip(sides.source_base, sides.target_base, strict=True)
     rows = zip(sides.draft, sides.target, hashes, bases, strict=True)
     moved = [at for at, (s, t, hs, (bs, bt)) in enumerate(rows) if not (hs == bs == bt and s == t)]
@@ -173,7 +177,7 @@ def _look(sides: Sides, hs: bytes, at: int) -> _Look | None:
     s, t = sides.draft[at], sides.target[at]
     bs, bt = sides.source_base[at], sides.target_base[at]
     same = s == t
-    ht = hs if same else sides.hasher.column(t)
+    ht = hs if same else sides.hashes.target[at]
     silent = s is MISSING
     if silent:
         hs = bs
@@ -269,10 +273,11 @@ def _row_edited(sides: Sides, looks: Sequence[_Look]) -> bool:
     if any(m.tc and not m.same and m.column.ownership is not Ownership.SOURCE for m in looks):
         return True
     bases = zip(sides.source_base, sides.target_base, strict=True)
-    columns = zip(sides.plan.drafted, sides.draft, sides.target, bases, strict=True)
+    rows = zip(sides.draft, sides.target, sides.hashes.target, strict=True)
+    columns = zip(sides.plan.drafted, rows, bases, strict=True)
     return any(
-        sides.hasher.column(t) != bt and (sides.adopting or not _blank(t, bs, bt))
-        for c, s, t, (bs, bt) in columns
+        ht != bt and (sides.adopting or not _blank(t, bs, bt))
+        for c, (s, t, ht), (bs, bt) in columns
         if c.ownership is Ownership.TARGET and s != t
     )
 

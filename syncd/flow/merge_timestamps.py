@@ -32,7 +32,7 @@ def merge_by_timestamps(
         if c.ownership in (Ownership.SOURCE, Ownership.MERGE) and s is not MISSING and s != t
     )
     chosen = _later(source_time, previous_run) and _later(previous_run, target_time)
-    base = observed(plan, sides.source_base, sides.draft, sides.hasher.columns(sides.draft))
+    base = observed(plan, sides.source_base, sides.draft, sides.hashes.draft)
     return Merged(
         base,
         sides.target_base,

@@ -154,12 +154,14 @@ class Read(Struct, frozen=True, gc=False):
     """A row as read and normalised; ``digest`` 0 means unknown.
 
     ``issues`` of severity ERROR or FATAL make the row invalid; it is still present at the source.
+    ``line`` is the row as a line of COPY text without its newline, b"" where that is not at hand.
     """
 
     key: bytes
     row: Row
     digest: int = 0
     issues: tuple[Issue, ...] = ()
+    line: bytes = b""
 
 
 class State(StrEnum):

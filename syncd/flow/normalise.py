@@ -18,7 +18,6 @@ from enum import StrEnum
 from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -26,6 +25,7 @@ from syncd.errors import ConfigError
 from syncd.flow import canonical
 from syncd.flow.canonical import BadValue
 from syncd.flow.model import MISSING, ColumnType, Issue, Kind, Row, Severity, Value
+from syncd.flow.parsers import glance_of, parser_of, zone_of
 
 __all__ = ["BadValue", "Dialect", "Normaliser", "from_python", "parse_type", "to_python"]
 
@@ -97,90 +97,6 @@ def parse_type(text: str) -> ColumnType:
             hint="leave the scale out to keep every decimal",
         )
     return ColumnType(kind=kind, scale=scale)
-
-
-def _zone(name: str) -> tzinfo:
-    """The zone of that IANA name; UTC needs no database of zones. Raises ConfigError."""
-    if name == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, ZoneInfoNotFoundError) as error:
-        raise ConfigError(
-            f"zone {name!r} is not known on this machine",
-            hint="use a name of the IANA database, such as Europe/London",
-        ) from error
-
-
-_PARSERS: Final[dict[Kind, canonical.Parse]] = {
-    Kind.INTEGER: canonical.integer,
-    Kind.FLOAT: canonical.real,
-    Kind.BOOLEAN: canonical.boolean,
-    Kind.DATE: canonical.day,
-    Kind.TIME: canonical.clock,
-    Kind.TIMESTAMP: canonical.stamp,
-    Kind.UUID: canonical.identifier,
-    Kind.BYTES: canonical.octets,
-    Kind.JSON: canonical.document,
-}
-
-
-def _parser(type_: ColumnType) -> canonical.Parse | None:
-    """What is done to the text of a value; None where it stays as it is."""
-    match type_.kind:
-        case Kind.TEXT:
-            if not (type_.strip or type_.empty_as_null):
-                return None
-            return partial(canonical.text, strip=type_.strip, empty_as_null=type_.empty_as_null)
-        case Kind.DECIMAL if type_.scale is None:
-            return canonical.decimal
-        case Kind.DECIMAL:
-            return partial(canonical.decimal, scale=type_.scale)
-        case Kind.TIMESTAMPTZ:
-            return partial(canonical.instant, zone=_zone(type_.zone), fold=type_.fold)
-        case kind:
-            return _PARSERS[kind]
-
-
-def _rendered(type_: ColumnType) -> canonical.Parse | None:
-    """As ``_parser`` for text that the server made canonical already.
-
-    A glance finds what it renders and we refuse (NaN, infinity, years before 1 and after 9999,
-    24:00:00) and what is longer than declared, and sends that the careful way.
-    """
-    if type_.kind in _SURE:
-        return None
-    parse, glance = _parser(type_), _GLANCES.get(type_.kind)
-    if parse is None or glance is None:
-        return parse
-    return glance(parse, type_)
-
-
-_SURE: Final = frozenset({Kind.INTEGER, Kind.BOOLEAN, Kind.UUID, Kind.BYTES})
-_NINE: Final = ord("9")
-_SHORT: Final = canonical.EXPONENT_MAX
-_DATE_CHARS: Final = 10
-
-
-def _glance_decimal(parse: canonical.Parse, type_: ColumnType) -> canonical.Parse:
-    scale = type_.scale
-    if scale is None:
-        return lambda v: v if v[-1] <= _NINE and len(v) <= _SHORT else parse(v)
-    if scale < 0:
-        return parse
-    whole = slice(-1 - scale)  # A point in there has too many decimals behind it.
-    return lambda v: v if v[-1] <= _NINE and b"." not in v[whole] and len(v) <= _SHORT else parse(v)
-
-
-_GLANCES: Final[dict[Kind, Callable[[canonical.Parse, ColumnType], canonical.Parse]]] = {
-    Kind.DECIMAL: _glance_decimal,
-    Kind.DATE: lambda parse, _: lambda v: v if len(v) == _DATE_CHARS else parse(v),
-    Kind.TIME: lambda parse, _: lambda v: v if v < b"24" else parse(v),
-    Kind.TIMESTAMP: lambda parse, _: lambda v: v if v[4:5] == b"-" and v[-1] <= _NINE else parse(v),
-    Kind.TIMESTAMPTZ: lambda parse, _: (
-        lambda v: v if v[4:5] == b"-" and v[-3:] == b"+00" else parse(v)
-    ),
-}
 
 
 def _integer_of(value: object) -> bytes | None:
@@ -336,7 +252,7 @@ def _converter(type_: ColumnType) -> Read:
         case Kind.DECIMAL:
             return partial(_decimal_of, scale=type_.scale)
         case Kind.TIMESTAMPTZ:
-            return partial(_instant_of, zone=_zone(type_.zone), fold=type_.fold)
+            return partial(_instant_of, zone=zone_of(type_.zone), fold=type_.fold)
         case kind:
             return _CONVERTERS[kind]
 
@@ -345,7 +261,7 @@ def _python(type_: ColumnType) -> Read:
     """What makes canonical text of any object."""
     if type_.kind is Kind.JSON:
         return _json_of
-    parse, convert = _parser(type_), _converter(type_)
+    parse, convert = parser_of(type_), _converter(type_)
 
     def read(value: object) -> bytes | None:
         if not isinstance(value, str):
@@ -360,9 +276,9 @@ def _python(type_: ColumnType) -> Read:
 def _reader(type_: ColumnType, dialect: Dialect) -> Read | None:
     """What is done to every value of a column that is neither NULL nor absent; None: nothing."""
     if dialect is Dialect.TEXT:
-        read: Read | None = _parser(type_)
+        read: Read | None = parser_of(type_)
     else:
-        read = _rendered(type_) if dialect is Dialect.CANONICAL else _python(type_)
+        read = glance_of(type_) if dialect is Dialect.CANONICAL else _python(type_)
     return _with_nulls(type_, dialect, read) if type_.null_values else read
 
 
@@ -383,8 +299,8 @@ def _with_nulls(type_: ColumnType, dialect: Dialect, read: Read | None) -> Read:
     return or_null
 
 
-def _joined(row: list[Any]) -> bytes:
-    """All values of a row, to check at once: no character goes across a comma."""
+def _joined(row: Sequence[Any]) -> bytes:
+    """All values of a row or a column, to check at once: no character goes across a comma."""
     try:
         return b",".join(row)
     except TypeError:  # NULL or absent; rare, since a file has neither.
@@ -430,6 +346,23 @@ class Normaliser:
         except BadValue:
             return self._carefully(raw, place)
         return tuple(row), ()
+
+    def columns(self, raw: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """``row`` for many rows at once, given and returned as columns.
+
+        A column in which nothing is changed comes back as it is. Raises BadValue when any value
+        of any row is bad; then ``row`` says which, and of what row.
+        """
+        columns = [*raw]
+        if self._has_raw_text:
+            for (_, _, is_raw_text), column in zip(self._columns, columns, strict=True):
+                if is_raw_text:
+                    canonical.check_characters(_joined(column))
+        for at, read in self._steps:
+            columns[at] = [
+                value if value is None or value is MISSING else read(value) for value in columns[at]
+            ]
+        return columns
 
     def _carefully(self, raw: Sequence[Any], place: str) -> tuple[Row, tuple[Issue, ...]]:
         """As ``row``, one value at a time, since one of them is bad."""

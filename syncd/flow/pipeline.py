@@ -23,13 +23,14 @@ from syncd.errors import (
     SyncdError,
     TransientError,
 )
+from syncd.failpoints import failpoint
 from syncd.flow.apply import Applier, Shores
 from syncd.flow.decide import Decider, Sight
 from syncd.flow.dry import DryApplier, Planned
 from syncd.flow.entity_pass import EntityPass
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.guard import Bounds, judge
-from syncd.flow.model import Counts, Issue, Plan
+from syncd.flow.model import Counts, Issue, Plan, Read
 from syncd.flow.ports import RunBook, Snapshot
 from syncd.flow.transform import Drafter
 from syncd.flow.waiting import Parents
@@ -171,6 +172,7 @@ class Pass:
 
         Raises FencedError at once; every other error ends the entity that it struck.
         """
+        await failpoint("pass.begin")
         for running in self._in_order():
             await self._guarded(running, self._bring)
         for running in reversed(self._in_order()):
@@ -211,6 +213,7 @@ class Pass:
         plan, ledger = entity.plan, self._ground.shores.ledger
         progress = self._ground.progress
         progress.start(plan.name, entity.expected_rows)
+        await failpoint("entity.bring")
 
         def advance(rows: int) -> None:
             progress.advance(plan.name, rows)
@@ -221,11 +224,12 @@ class Pass:
             running.ended.notes.append("the same content as last time: nothing was read")
             advance(entity.settled_rows)
         elif await self._ground.shores.retry(lambda: ledger.is_empty(plan)):
+            applier = running.applier
             empty = await self._ground.shores.target.is_empty(plan)
-            apply = running.applier.load if empty else running.applier.apply
             if not empty:
                 running.ended.notes.append(_REBASELINED)
-            await read.load(apply, advance)
+            pack = applier.pack if empty else _pack_nothing
+            await read.load(pack, applier.load, applier.apply, advance)
         else:
             await read.bring(
                 lambda emit: ledger.scan(plan, entity.digest_epoch, emit),
@@ -250,6 +254,7 @@ class Pass:
                 running.ended.notes.append(f"{len(read.absent)} records are gone at the source")
             return
         book = self._ground.book
+        await failpoint("entity.remove")
         decisions = await book.decisions(entity.plan)
         judgement = judge(
             read.absent,
@@ -266,6 +271,7 @@ class Pass:
         if judgement.held:
             running.ended.notes.append(f"deletes held: {judgement.reason}")
         await self._remove_all(running, judgement.allowed)
+        await failpoint("entity.removed")
         # Only now: an approval that a crash left half carried out still stands.
         await book.hold(entity.plan, [*judgement.held, *judgement.kept], judgement.reason)
 
@@ -292,12 +298,14 @@ class Pass:
             keys, tally.again = sorted(set(tally.again)), []
             if not keys:
                 return
+            await failpoint("entity.look_again")
             await running.read.look_again(keys, running.applier.apply)
             if len(set(tally.again)) >= len(keys):
                 return
 
     async def _add_up(self, running: _Running) -> None:
         read, ended = running.read, running.ended
+        await failpoint("entity.add_up")
         ended.findings, ended.findings_total = read.told.kept, read.told.total
         ended.source_rows = read.source_rows
         ended.conflicts = running.applier.tally.conflicts
@@ -310,6 +318,11 @@ class Pass:
             held=running.held,
             reported=running.reported,
         )
+
+
+def _pack_nothing(reads: Sequence[Read]) -> None:
+    """Where the target holds rows, each is looked at."""
+    del reads
 
 
 # What the other end of a stream meets when a task beside it has failed.

@@ -71,7 +71,10 @@ class Snapshot(Protocol):
         """
 
     async def read(self, plan: Plan, emit: EmitReads, tell: Tell) -> int:
-        """Push every row in key order, normalised, with its digest, in batches; count as scan."""
+        """Push every row in key order, normalised, with its digest; count as scan.
+
+        The pieces are of any size. Small ones are worked upon while the processor still has them.
+        """
 
     async def fetch(self, plan: Plan, keys: Sequence[bytes]) -> list[Read]:
         """Rows of the given keys (ascending over successive calls), in key order.
@@ -96,6 +99,10 @@ class Source(Protocol):
 
 class Tx(Protocol):
     """An open transaction of target and ledger; opaque to the flow."""
+
+
+class Cargo(Protocol):
+    """Rows or entries, packed for ``load`` by the same adapter; opaque to the flow."""
 
 
 class Target(Protocol):
@@ -132,11 +139,18 @@ class Target(Protocol):
         ``lock`` held it.
         """
 
-    async def load(self, tx: Tx, plan: Plan, rows: Sequence[Row]) -> bool:
-        """Insert rows that have never been written, the fastest way.
+    def pack(self, plan: Plan, rows: Sequence[Row], lines: Sequence[bytes]) -> "Cargo | None":
+        """Make rows that have never been written ready for ``load``.
 
+        ``lines`` are the rows as lines of COPY text (``Read.line``), b"" where that is not known.
         Only where the stored value provably equals what is sent (no trigger, no narrower type);
-        returns False, having written nothing, where that cannot be proved.
+        None where that cannot be proved.
+        """
+
+    async def load(self, tx: Tx, plan: Plan, cargo: Sequence["Cargo"]) -> bool:
+        """Insert packed rows, the fastest way.
+
+        Returns False, having written nothing, where the proof does not hold any more.
         Raises RowError like ``write``.
         """
 
@@ -181,13 +195,16 @@ class Import(Struct, frozen=True, gc=False):
     event: str = ""
 
 
-class Fresh(Struct, frozen=True, gc=False):
-    """What differs between the entries of newly inserted rows; both bases are ``hashes``."""
+class Fresh(Struct, frozen=True):
+    """What differs between the entries of newly inserted rows, in columns of one length.
 
-    key: bytes
-    digest: int
-    fingerprint: bytes
-    hashes: bytes  # the column hashes, joined
+    ``hashes`` are the column hashes of each row, joined: both of its bases.
+    """
+
+    keys: Sequence[bytes]
+    digests: Sequence[int]
+    fingerprints: Sequence[bytes]
+    hashes: Sequence[bytes]
 
 
 class Ledger(Protocol):
@@ -221,8 +238,11 @@ class Ledger(Protocol):
     async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
         """Lock entries in key order; keys without an entry are left out."""
 
-    async def load(self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence["Fresh"]) -> None:
-        """Store entries that do not exist yet and share all but what ``Fresh`` holds."""
+    def pack(self, plan: Plan, common: Entry, fresh: Fresh) -> "Cargo":
+        """Make entries ready for ``load`` that share all but what ``Fresh`` holds."""
+
+    async def load(self, tx: Tx, cargo: Sequence["Cargo"]) -> None:
+        """Store packed entries, none of which exists yet."""
 
     async def record(
         self, tx: Tx, plan: Plan, entries: Sequence[Entry], imports: Sequence[Import], *, new: bool

@@ -15,6 +15,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from msgspec import Struct
 
 from syncd.errors import SourceError
+from syncd.failpoints import failpoint
 from syncd.flow.ports import Block, Emit
 
 _HEAD = 6  # field count (2) and length of the key (4)
@@ -55,6 +56,7 @@ async def survey(source: Scan, ledger: Scan, consume: Consume) -> Totals:
 
     async def feed(scan: Scan, send: MemoryObjectSendStream[Block], name: str) -> None:
         setattr(totals, name, await scan(send.send))
+        await failpoint("survey.fed")
         send.close()  # only here: a scan that failed must not look like one that ended
 
     with source_send, ledger_send, source_receive, ledger_receive:

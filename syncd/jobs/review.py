@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from syncd.errors import ConfigError, PermanentError
+from syncd.failpoints import failpoint
 from syncd.flow.guard import plan_hash
 from syncd.flow.keys import display_key
 from syncd.flow.model import Plan
@@ -94,8 +95,10 @@ class Review:
         for row, _ in chosen:
             await self._site.reviews.release(row)
             await self._site.reviews.resync(row.entity_id, [row.key])
+        await failpoint("resolve.marked")
         select = frozenset(forced)
         await self._runner.run(select, accept_rewind=False, progress=progress, forced=forced)
+        await failpoint("resolve.ran")
         for row, name in chosen:
             if (await self._stored(await self._site.prepared(), row.conflict_id))[
                 0
@@ -150,6 +153,7 @@ class Review:
         """
         plan = await self._matching(entity, plan_hash)
         await self._site.reviews.decide_held(plan.entity_id, "approved")
+        await failpoint("approve.decided")
         return await self._runner.run(frozenset({entity}), accept_rewind=False, progress=progress)
 
     async def reject(self, entity: str, *, plan_hash: str | None) -> int:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 import anyio
-import structlog
 
+from syncd import logs
 from syncd.errors import FencedError, PermanentError, SyncdError
+from syncd.failpoints import failpoint
 from syncd.flow.apply import Shores
 from syncd.flow.guard import Bounds
 from syncd.flow.keys import display_key
@@ -17,13 +18,14 @@ from syncd.flow.model import Counts, Plan, Shape
 from syncd.flow.pipeline import Ended, Entity, Ground, Pass, foremost
 from syncd.flow.ports import Decisions, Lease, Snapshot, Source, Unit
 from syncd.ledger.runs import Closing, Pinned, Started
-from syncd.metrics import Metrics
+from syncd.logs import Log
+from syncd.meter import Meter
 from syncd.planning import deletes_of, drift, small_hash
 from syncd.progress import Progress, Silent
 from syncd.reports import EntityReport, RunReport, Sample
 from syncd.site import Prepared, Site
 
-_log = structlog.get_logger("syncd.run")
+_log = Log("syncd.run")
 _HEARTBEATS: Final = 3  # within the lease's time to live
 _POLLS: Final = 10  # of a lease that somebody holds, within its time to live
 _TIDY_ROWS_MIN: Final = 50_000  # fewer are visited faster than the table is vacuumed
@@ -33,9 +35,9 @@ Forced = Mapping[str, Mapping[bytes, Mapping[str, bytes]]]
 class Runner:
     """Runs and plans of one site."""
 
-    def __init__(self, site: Site, metrics: Metrics) -> None:
+    def __init__(self, site: Site, meter: Meter) -> None:
         self._site = site
-        self._metrics = metrics
+        self._meter = meter
 
     async def run(
         self,
@@ -50,6 +52,7 @@ class Runner:
         Raises FencedError when another instance holds the lease, or takes it meanwhile.
         """
         await self._site.assert_ledger()
+        await failpoint("run.begin")
         lease = await self._take_lease()
         try:
             return await self._under_lease(lease, select, accept_rewind, progress, forced or {})
@@ -75,8 +78,10 @@ class Runner:
         for _ in range(_POLLS + 2):
             lease = await site.runs.acquire(site.holder, ttl_s)
             if lease is not None:
-                self._metrics.leader.set(1)
+                await failpoint("lease.taken")
+                self._meter.lead(is_leader=True)
                 return lease
+            await failpoint("lease.wait")
             await anyio.sleep(ttl_s / _POLLS)
         held = await site.runs.holder() or {}
         raise FencedError(
@@ -86,10 +91,12 @@ class Runner:
         )
 
     async def _let_go(self, lease: Lease) -> None:
-        self._metrics.leader.set(0)
+        self._meter.lead(is_leader=False)
         with anyio.move_on_after(self._site.config.ledger.lease_ttl_s):
             try:
+                await failpoint("lease.release")
                 await self._site.runs.release(lease)
+                await failpoint("lease.released")
             except SyncdError as error:  # it runs out by itself
                 _log.warning("lease_not_released", reason=type(error).__name__)
 
@@ -100,8 +107,10 @@ class Runner:
         while True:
             await anyio.sleep(ttl_s / _HEARTBEATS)
             try:
+                await failpoint("lease.heartbeat")
                 await self._site.runs.keep(lease, ttl_s)
                 renewed_s = time.monotonic()
+                await failpoint("lease.kept")
             except FencedError:
                 raise
             except SyncdError as error:
@@ -124,14 +133,17 @@ class Runner:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, lease)
                 prepared = await site.prepared(writes=True)
+                await failpoint("run.prepared")
                 started = await site.runs.start(lease, None if select is None else sorted(select))
-                structlog.contextvars.bind_contextvars(run_id=started.run_id)
+                logs.bind(run_id=started.run_id)
                 _log.info("run_started", attempt=started.attempt)
+                await failpoint("run.started")
                 report = await self._pass(
                     prepared, started, self._shores(lease), select,
                     _Written(site, started), progress, forced,
                     accept_rewind=accept_rewind, samples=None,
                 )  # fmt: skip
+                await failpoint("run.passed")
                 await self._end(started, report)
                 reports.append(report)
                 tasks.cancel_scope.cancel()
@@ -146,6 +158,7 @@ class Runner:
         if sum(e.counts.inserted + e.counts.linked for e in report.entities) >= _TIDY_ROWS_MIN:
             await runs.tidy()
         await self._site.retry(lambda: runs.finish(started.run_id, report.status))
+        await failpoint("run.finished")
         await self._site.retry(
             lambda: runs.prune(
                 runs_days=retention.runs_days,
@@ -154,6 +167,7 @@ class Runner:
                 outbox_days=retention.outbox_days,
             )
         )
+        await failpoint("run.pruned")
 
     # -- the pass ----------------------------------------------------------------------------
 
@@ -187,6 +201,7 @@ class Runner:
             positions: dict[str, tuple[int, int, str]] = {}
             if plans:
                 async with source.open(plans) as snapshot:
+                    await failpoint("run.snapshot")
                     entities = {}
                     for plan in plans:
                         try:
@@ -213,7 +228,7 @@ class Runner:
             reports[name] = EntityReport(name, "refused", Counts(), 0.0, (str(refusal),))
         in_order = tuple(reports[name] for name in chosen if name in reports)
         for report in in_order:
-            await book.close(prepared, report, positions.get(report.name), self._metrics)
+            await book.close(prepared, report, positions.get(report.name), self._meter)
         return RunReport(
             run_id=started.run_id,
             pipeline=site.config.pipeline,
@@ -369,7 +384,7 @@ class _Unwritten:
         prepared: Prepared,
         report: EntityReport,
         position: tuple[int, int, str] | None,
-        metrics: Metrics,
+        meter: Meter,
     ) -> None:
         """Nothing is noted by a plan."""
 
@@ -384,14 +399,17 @@ class _Written:
 
     async def earlier_units(self, plan: Plan) -> list[Unit]:
         """Units of earlier attempts."""
+        await failpoint("book.units")
         return await self._retry(lambda: self._site.runs.earlier_units(self._started, plan))
 
     async def decisions(self, plan: Plan) -> Decisions:
         """What operators decided."""
+        await failpoint("book.decisions")
         return await self._retry(lambda: self._site.reviews.decisions(plan))
 
     async def hold(self, plan: Plan, keys: Sequence[bytes], reason: str) -> None:
         """Hold exactly these."""
+        await failpoint("book.hold")
         run_id = self._started.run_id
         await self._retry(lambda: self._site.reviews.hold(plan, run_id, keys, reason))
 
@@ -400,9 +418,9 @@ class _Written:
         prepared: Prepared,
         report: EntityReport,
         position: tuple[int, int, str] | None,
-        metrics: Metrics,
+        meter: Meter,
     ) -> None:
-        """Note how an entity ended; the metrics move with it."""
+        """Note how an entity ended; the meter moves with it."""
         at, epoch, identity = position or (0, 1, "")
         clean = report.status == "completed" and not report.counts.held
         closing = Closing(
@@ -420,13 +438,15 @@ class _Written:
         )
         pinned = prepared.pinned[report.name]
         run_id = self._started.run_id
+        await failpoint("book.close")
         await self._retry(lambda: self._site.runs.close_entity(run_id, pinned.entity_id, closing))
+        await failpoint("book.closed")
         if report.status == "completed":
-            metrics.entity_done(
+            meter.entity_done(
                 report.name,
                 report.counts,
                 conflicts=report.open_conflicts,
                 now_s=datetime.now(UTC).timestamp(),
             )
         else:
-            metrics.health(report.name, "failed")
+            meter.health(report.name, "failed")

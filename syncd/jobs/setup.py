@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from syncd.config import FilesSource
 from syncd.errors import ConfigError, SyncdError
+from syncd.failpoints import failpoint
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Ownership, Plan, Shape
 from syncd.flow.ports import Source
@@ -45,6 +46,7 @@ class Setup:
                 f"expected one of {', '.join(site.config.entities)}"
             )
         done = await self._migrate()
+        await failpoint("init.migrated")
         await site.make_hash_key()
         source = site.source(Hasher(_PROBE_KEY), sequence=0)
         try:
@@ -73,6 +75,7 @@ class Setup:
             before = (await site.runs.pinned()).get(name)
             await site.runs.pin(name, entity.into, found)
             done.append(f"{name}: pinned {len(found)} columns")
+            await failpoint("init.pinned")
             if before is not None and before.target != entity.into:
                 await site.runs.forget(before.entity_id)
                 done.append(f"{name}: {entity.into} begins a new baseline")
@@ -85,6 +88,7 @@ class Setup:
                 done.append(f"{name}: added {', '.join(added)} to {entity.into}")
         if plan.soft_delete and await site.target.add_soft_delete(plan):
             done.append(f"{name}: added {plan.soft_delete} to {entity.into}")
+        await failpoint("init.created")
         return done
 
     async def _mapped(self, name: str) -> tuple[Plan, Sequence[str]]:

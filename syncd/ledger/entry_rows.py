@@ -6,6 +6,7 @@ first load writes one per record. Column order here is the order of ``COLUMNS``.
 
 from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct as Packer
+from struct import unpack
 from typing import Any, Final
 
 from syncd.flow.model import PARKED, Entry, Hashes, Outcome, State
@@ -52,10 +53,10 @@ def join_base(base: Hashes) -> bytes:
 
 def split_base(joined: bytes) -> Hashes:
     """Inverse of ``join_base``."""
-    parts = [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
+    parts = unpack(f"{HASH_BYTES}s" * (len(joined) // HASH_BYTES), joined)
     if NO_BASE in parts:
         return tuple(b"" if part == NO_BASE else part for part in parts)
-    return tuple(parts)
+    return parts
 
 
 def _bytes(value: bytes) -> bytes:
@@ -97,25 +98,23 @@ def pack_entries(entity_id: int, entries: Iterable[Entry]) -> bytes:
     return b"".join(rows)
 
 
-def pack_fresh(entity_id: int, common: Entry, fresh: Sequence[Fresh]) -> bytes:
+def pack_fresh(entity_id: int, common: Entry, fresh: Fresh) -> bytes:
     """Rows of new entries that share ``common``; both bases are equal."""
     tail = _NULL + _constants(entity_id, common, common.run_id, unsettled=False)
-    length, middle = _LENGTH.pack, _DIGEST_AND_FINGERPRINT.pack
+    rows = zip(fresh.keys, fresh.digests, fresh.fingerprints, fresh.hashes, strict=True)
+    sizes = [
+        {len(part) for part in parts} for parts in (fresh.keys, fresh.fingerprints, fresh.hashes)
+    ]
+    if all(len(found) == 1 for found in sizes):  # a row is packed at a stroke
+        key, mark, base = (size for found in sizes for size in found)
+        pack = Packer(f">hi{key}siqi{mark}si{base}s{len(tail)}s").pack
+        count = len(COLUMNS)
+        return b"".join([pack(count, key, k, 8, d, mark, f, base, h, tail) for k, d, f, h in rows])
+    middle = _DIGEST_AND_FINGERPRINT.pack
     return b"".join(
         [
-            b"".join(
-                (
-                    _COUNT,
-                    length(len(row.key)),
-                    row.key,
-                    middle(8, row.digest, len(row.fingerprint)),
-                    row.fingerprint,
-                    length(len(row.hashes)),
-                    row.hashes,
-                    tail,
-                )
-            )
-            for row in fresh
+            b"".join((_COUNT, _bytes(key), middle(8, digest, len(mark)), mark, _bytes(base), tail))
+            for key, digest, mark, base in rows
         ]
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from syncd.errors import ConfigError
+from syncd.failpoints import failpoint
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.dialect import ident
 from syncd.schemas_path import schema_names, schema_text
@@ -61,12 +62,16 @@ async def pending(connection: Any, schema: str) -> list[Migration]:
 async def migrate(connection: Any, schema: str) -> list[str]:
     """Bring ``schema`` up to date; names of the migrations applied. May be repeated."""
     await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
+    await failpoint("migrate.schema")
     await connection.execute(in_schema(schema, _TABLE))
     applied = []
     async with connection.transaction():
         await connection.execute(in_schema(schema, _LOCK))
+        await failpoint("migrate.locked")
         for migration in await pending(connection, schema):
             await connection.execute(in_schema(schema, migration.sql))
+            await failpoint("migrate.applied")
             await connection.execute(in_schema(schema, _NOTE), migration.name)
             applied.append(migration.name)
+            await failpoint("migrate.noted")
     return applied

@@ -12,8 +12,9 @@ import msgspec
 from msgspec.structs import replace
 
 from syncd.errors import FencedError
+from syncd.failpoints import failpoint
 from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan
-from syncd.flow.ports import Block, Emit, Fresh, Import, Lease, Tx, Unit
+from syncd.flow.ports import Block, Cargo, Emit, Fresh, Import, Lease, Tx, Unit
 from syncd.ledger import entry_rows
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
@@ -124,6 +125,7 @@ class PostgresLedger:
                     f"pipeline {lease.pipeline}: the lease is not at epoch {lease.epoch} any more",
                     hint="another instance has taken over; this one wrote nothing and stops",
                 )
+            await failpoint("ledger.fenced")
             yield tx
 
     def look(self) -> AbstractAsyncContextManager[Tx]:
@@ -161,6 +163,7 @@ class PostgresLedger:
 
         with translate("reading the ledger"):
             async with self._connections.acquire() as connection:
+                await failpoint("ledger.scan")
                 await connection.copy_from_query(
                     self._sql(_SCAN), plan.entity_id, digest_epoch,
                     output=receive, format="binary",
@@ -185,10 +188,15 @@ class PostgresLedger:
             found[key] = replace(found[key], disputed=frozenset(names))
         return found
 
-    async def load(self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence[Fresh]) -> None:
+    def pack(self, plan: Plan, common: Entry, fresh: Fresh) -> bytes:
+        """Rows of new entries for a binary COPY."""
+        return entry_rows.pack_fresh(plan.entity_id, common, fresh)
+
+    async def load(self, tx: Tx, cargo: Sequence[Cargo]) -> None:
         """Store new entries straight into the table."""
         connection, _ = _of(tx)
-        rows = entry_rows.pack_fresh(plan.entity_id, common, fresh)
+        rows = [part for part in cargo if isinstance(part, bytes)]
+        await failpoint("ledger.load")
         await _copy(connection, "syncd_fingerprint", rows, schema=self._schema)
 
     async def record(
@@ -198,11 +206,14 @@ class PostgresLedger:
         connection, _ = _of(tx)
         rows = entry_rows.pack_entries(plan.entity_id, entries)
         if new:
-            await _copy(connection, "syncd_fingerprint", rows, schema=self._schema)
+            await _copy(connection, "syncd_fingerprint", [rows], schema=self._schema)
         elif entries:
             await connection.execute(self._sql(_STAGE))
-            await _copy(connection, "syncd_stage_entry", rows)
+            await failpoint("ledger.stage")
+            await _copy(connection, "syncd_stage_entry", [rows])
+            await failpoint("ledger.copied")
             await connection.execute(self._sql(_UPSERT))
+            await failpoint("ledger.upserted")
             await connection.execute(_DROP_STAGE)
         if imports:
             await self._record_imports(connection, plan, entries[0].run_id, imports)
@@ -218,6 +229,7 @@ class PostgresLedger:
         position: int,
     ) -> None:
         """Refresh digest and position of rows that the fingerprint proved unchanged."""
+        await failpoint("ledger.touch")
         connection, _ = _of(tx)
         await connection.execute(
             self._sql(_TOUCH), plan.entity_id, keys, digests, digest_epoch, source_epoch, position
@@ -231,6 +243,7 @@ class PostgresLedger:
 
     async def unit(self, tx: Tx, run_id: int, plan: Plan, unit: Unit) -> None:
         """Note a work unit in the same transaction."""
+        await failpoint("ledger.unit")
         connection, _ = _of(tx)
         counts = _as_json(unit.present, unit.absent)
         redone = _as_json(unit.present_redone, unit.absent_redone)
@@ -242,6 +255,7 @@ class PostgresLedger:
         """The work unit, if its transaction did commit."""
         with translate("looking for a work unit"):
             async with self._connections.acquire() as connection:
+                await failpoint("ledger.find_unit")
                 row = await connection.fetchrow(
                     self._sql(_FIND_UNIT), run_id, plan.entity_id, unit_id
                 )
@@ -257,15 +271,19 @@ class PostgresLedger:
             [_NAMES.join(i.columns) for i in told],
             [_NAMES.join(c.column for c in i.conflicts) for i in told],
         )  # fmt: skip
+        await failpoint("ledger.told")
         closed = [(i.key, column) for i in imports for column in i.closed]
         if closed:
             keys, columns = [key for key, _ in closed], [column for _, column in closed]
             await connection.execute(self._sql(_CLOSE), plan.entity_id, keys, columns)
+            await failpoint("ledger.conflicts_closed")
         conflicts = [(i.key, conflict) for i in imports for conflict in i.conflicts]
         if conflicts:
             await self._record_conflicts(connection, plan, run_id, conflicts)
+            await failpoint("ledger.conflicts_opened")
         events = [i for i in imports if i.event]
         if events:
+            await failpoint("ledger.outbox")
             await connection.execute(
                 self._sql(_OUTBOX), plan.entity_id, run_id,
                 [i.key for i in events], [i.event for i in events],
@@ -308,8 +326,10 @@ def _remap(old: Sequence[str], new: Sequence[str]) -> Sequence[int | None]:
     return tuple(positions.get(name) for name in new)
 
 
-async def _copy(connection: Any, table: str, rows: bytes, *, schema: str | None = None) -> None:
-    source = CopyPieces(entry_rows.COPY_HEADER + rows + entry_rows.COPY_TRAILER)
+async def _copy(
+    connection: Any, table: str, rows: Sequence[bytes], *, schema: str | None = None
+) -> None:
+    source = CopyPieces([entry_rows.COPY_HEADER, *rows, entry_rows.COPY_TRAILER])
     await connection.copy_to_table(
         table, schema_name=schema, source=source, columns=entry_rows.COLUMNS, format="binary"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from syncd.failpoints import failpoint
 from syncd.flow.model import Plan
 from syncd.flow.ports import Decisions
 from syncd.ledger.schema_sql import in_schema
@@ -141,9 +142,12 @@ class Reviews:
         """Hold exactly ``keys`` from now on."""
         with translate("holding deletes"):
             async with self._connections.acquire() as connection, connection.transaction():
-                await connection.execute(
-                    self._sql(_HOLD), plan.entity_id, run_id, list(keys), reason
-                )
+                await failpoint("review.hold")
+                if keys:  # or else the driver would look up a type, every quiet night
+                    await connection.execute(
+                        self._sql(_HOLD), plan.entity_id, run_id, list(keys), reason
+                    )
+                await failpoint("review.held")
                 await connection.execute(self._sql(_LET_GO), plan.entity_id, run_id)
 
     async def held(self, entity_id: int) -> list[Mapping[str, Any]]:
@@ -154,6 +158,7 @@ class Reviews:
         """Approve or reject all that the entity holds now; how many."""
         with translate("deciding about deletes"):
             async with self._connections.acquire() as connection:
+                await failpoint("review.approve")
                 done = await connection.execute(self._sql(_DECIDE_HELD), entity_id, decision)
         return int(done.rsplit(" ", 1)[-1])
 
@@ -188,6 +193,7 @@ class Reviews:
                 )
                 if done != "UPDATE 1":
                     return False
+                await failpoint("review.resolve")
                 others = await connection.fetchval(
                     self._sql(_OTHERS_OPEN), conflict.entity_id, conflict.key, conflict.conflict_id
                 )
@@ -200,6 +206,7 @@ class Reviews:
                         others,
                         conflict.source_hash,
                     )
+                await failpoint("review.disowned")
                 await connection.execute(self._sql(_RELEASE), conflict.entity_id, conflict.key)
         return True
 
@@ -207,12 +214,14 @@ class Reviews:
         """Take the conflict's record out of quarantine; without effect where it is in none."""
         with translate("releasing a record"):
             async with self._connections.acquire() as connection:
+                await failpoint("review.release")
                 await connection.execute(self._sql(_RELEASE), conflict.entity_id, conflict.key)
 
     async def resolved_for_source(self, conflict_id: int) -> None:
         """Note that the source's value was written by an operator's decision."""
         with translate("resolving a conflict"):
             async with self._connections.acquire() as connection:
+                await failpoint("review.resolved")
                 await connection.execute(self._sql(_RESOLVED_BY_RUN), conflict_id)
 
     async def history(self, entity_id: int, key: bytes, most: int) -> list[Mapping[str, Any]]:
@@ -247,6 +256,7 @@ class Reviews:
                     done = await connection.execute(self._sql(_RESYNC_ALL), entity_id)
                 else:
                     done = await connection.execute(self._sql(_RESYNC_KEYS), entity_id, list(keys))
+                await failpoint("review.resync")
                 await connection.execute(self._sql(_FORGET_IDENTITY), entity_id)
         return int(done.rsplit(" ", 1)[-1])
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from syncd.errors import ConfigError, FencedError
+from syncd.failpoints import failpoint
 from syncd.flow.model import Counts, Issue, Plan
 from syncd.flow.ports import Lease, Unit
 from syncd.ledger.postgres import to_unit
@@ -203,6 +204,7 @@ class Runs:
         held = await self.holder()
         if held is not None and held["held"]:
             return None
+        await failpoint("lease.takeover")
         epoch = await self._value(
             "taking the lease", self._sql(_ACQUIRE), self._pipeline, holder, ttl_s
         )
@@ -242,10 +244,12 @@ class Runs:
             if run_id is None and row["selected"] == chosen:
                 run_id = row["run_id"]
             else:
+                await failpoint("run.abandon")
                 await self._execute(
                     "closing an unfinished run", self._sql(_ABANDON), [row["run_id"]]
                 )
         if run_id is not None:
+            await failpoint("run.resume")
             attempt = await self._value(
                 "resuming a run", self._sql(_RESUME), run_id, lease.epoch, lease.holder
             )
@@ -258,6 +262,7 @@ class Runs:
                 lease.holder,
                 chosen,
             )
+        await failpoint("run.begun")
         previous = await self._value(
             "looking at runs", self._sql(_PREVIOUS), self._pipeline, run_id
         )
@@ -286,6 +291,7 @@ class Runs:
                     msgspec.json.encode(closing.counts).decode(), closing.seconds,
                     list(closing.notes), closing.findings_total,
                 )  # fmt: skip
+                await failpoint("close.counts")
                 await connection.execute(self._sql(_FORGET_FINDINGS), run_id, entity_id)
                 if findings:
                     await connection.execute(
@@ -303,6 +309,7 @@ class Runs:
                     await connection.execute(
                         self._sql(_ENTITY_FAILED), entity_id, closing.status, closing.drift
                     )
+                await failpoint("close.position")
 
     async def pinned(self) -> dict[str, Pinned]:
         """What was pinned, by entity; raises ConfigError before ``init``."""
@@ -362,9 +369,11 @@ class Runs:
             (self._sql(_PRUNE_TOMBSTONES), tombstones_days),
             (self._sql(_PRUNE_OUTBOX), outbox_days),
         )
+        await failpoint("retention.due")
         if not await self._value("pruning the ledger", self._sql(_PRUNED_TODAY), self._pipeline):
             return
         for statement, days in due:
+            await failpoint("retention.step")
             await self._execute("pruning the ledger", statement, self._pipeline, days)
 
     async def tidy(self) -> None:

@@ -72,13 +72,15 @@ async def open_connection(
     read_only: bool,
     prepared_statements: bool,
     lock_timeout_s: float = 0.0,
+    idle_timeout_s: float = 0.0,
     application_name: str = "syncd",
     search_path: str | None = "",
 ) -> Connection:
     """A new connection with ``SESSION_SETTINGS``.
 
     A ``search_path`` (quoted names) takes the place of ours, as does one in the DSN; None leaves
-    the role's own. A ``lock_timeout_s`` of 0 waits as long as the statement may run. With
+    the role's own. A ``lock_timeout_s`` of 0 waits as long as the statement may run; one of
+    ``idle_timeout_s`` lets a transaction say nothing for as long as it likes. With
     ``prepared_statements`` false every transaction must begin with ``begin_settings``.
     Raises TransientError when the server cannot be reached in time, ConfigError when it refuses
     the login or the DSN cannot be read.
@@ -88,8 +90,7 @@ async def open_connection(
         "default_transaction_read_only": "on" if read_only else "off",
         "statement_timeout": f"{statement_timeout_s * 1000:.0f}",
         "lock_timeout": f"{lock_timeout_s * 1000:.0f}",
-        # A survey waits inside its transaction for as long as the target needs.
-        "idle_in_transaction_session_timeout": "0",
+        "idle_in_transaction_session_timeout": f"{idle_timeout_s * 1000:.0f}",
     }
     if search_path is None:
         del settings["search_path"]

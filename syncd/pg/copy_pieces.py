@@ -4,26 +4,31 @@ The driver reads a file-like source in threads, half a megabyte at a time, and k
 cycle until the garbage collector comes round; plain bytes it takes for a path.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 PIECE_BYTES: Final = 256 * 1024
 
 
 class CopyPieces:
-    """An asynchronous iterator over ``data`` that never waits."""
+    """An asynchronous iterator over ``parts``, one after the other, that never waits."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_pieces",)
 
-    def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
-        self._at = 0
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._pieces = _pieces(parts)
 
     def __aiter__(self) -> "CopyPieces":
         return self
 
     async def __anext__(self) -> memoryview:
-        piece = self._data[self._at : self._at + PIECE_BYTES]
-        if not piece:
-            raise StopAsyncIteration
-        self._at += len(piece)
-        return piece
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
+
+
+def _pieces(parts: Sequence[bytes]) -> Iterator[memoryview]:
+    for part in parts:
+        view = memoryview(part)
+        for at in range(0, len(view), PIECE_BYTES):
+            yield view[at : at + PIECE_BYTES]

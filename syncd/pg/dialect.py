@@ -313,6 +313,27 @@ def split_copy_line(line: bytes) -> list[bytes | None]:
     ]
 
 
+def split_copy_text(text: bytes, lines: int) -> list[Sequence[bytes | None]]:
+    """The columns of many lines of COPY text without the last newline; NULL is None.
+
+    Raises ValueError for a character that is escaped and for fields that are not the same number
+    in every line as far as their sum tells: ``split_copy_line`` reads those.
+    """
+    fields = text.replace(b"\n", b"\t").split(b"\t")
+    width, over = divmod(len(fields), lines)
+    escapes = text.count(b"\\")
+    columns: list[Sequence[bytes | None]] = []
+    for at in range(width):
+        column: Sequence[bytes | None] = fields[at::width]
+        if escapes and (nulls := column.count(_NULL_TEXT)):
+            escapes -= nulls
+            column = [None if field == _NULL_TEXT else field for field in column]
+        columns.append(column)
+    if over or escapes:
+        raise ValueError("a line holds an escaped character, or lines differ in width")
+    return columns
+
+
 def _unescape(found: "re.Match[bytes]") -> bytes:
     letter = found[1]
     return _UNESCAPE.get(letter, letter)

@@ -8,6 +8,7 @@ import anyio
 import asyncpg
 
 from syncd.errors import LockedError, TransientError
+from syncd.failpoints import failpoint
 from syncd.pg.connect import Connections, begin_settings
 from syncd.pg.errors import translate
 
@@ -28,6 +29,8 @@ _CONTENDED = (
 )
 # PostgreSQL looks for a deadlock after a wait of 1 s (deadlock_timeout); this is well below it.
 _IMPATIENT = "SET LOCAL lock_timeout = '200ms'"
+# It locks nothing, and what it reads may have to wait for the source.
+_UNHURRIED = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -58,18 +61,24 @@ async def transaction(
                 if not writes:
                     await connection.execute(_READ_ONLY)
                 await begin_settings(connection)
+                if not writes:
+                    await connection.execute(_UNHURRIED)
                 if not patient:
                     await connection.execute(_IMPATIENT)
+                await failpoint("tx.begun")
                 yield PgTx(connection, writes=writes)
+                await failpoint("tx.commit")
             except _CONTENDED as error:
                 with anyio.CancelScope(shield=True):
                     await _roll_back(connection, inner)
                 raise _locked(error) from None
             except BaseException:
+                await failpoint("tx.roll_back")
                 with anyio.CancelScope(shield=True):
                     await _roll_back(connection, inner)
                 raise
             await _commit(inner)
+            await failpoint("tx.committed")
 
 
 def _locked(error: asyncpg.PostgresError) -> LockedError:

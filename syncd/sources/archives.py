@@ -1,62 +1,31 @@
 """Members of tar and zip archives as streams, in stored order, nothing ever extracted.
 
-A member's name is only compared with the name that is looked for, so it can lead nowhere; still,
-an archive that holds a name such as ``../x`` was made to do harm, and is refused whole (case 90).
+Names are those of ``archive_names``. This module is imported when there is an archive to read.
 """
 
 import io
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Final, TypeAlias
 
 from syncd.errors import SourceError
+from syncd.sources.archive_names import NAME_BYTES_SHOWN, checked_name
 from syncd.sources.decompression import PIECE_BYTES, Chunks, bounded_ratio
 from syncd.visible import visible
 
 # A member is its name and its content; None where it is no regular file.
 Member: TypeAlias = tuple[str, Chunks | None]
 
-# By suffix: how the archive itself is compressed.
-ARCHIVES: Final = {
-    ".tar": "",
-    ".tar.gz": ".gz",
-    ".tgz": ".gz",
-    ".tar.xz": ".xz",
-    ".txz": ".xz",
-    ".tar.zst": ".zst",
-    ".tzst": ".zst",
-    ".zip": "",
-}
 _MEMBERS_MAX: Final = 10_000
 _HEADER_BYTES_MAX: Final = 1024 * 1024  # of one long name or one set of extended attributes
 _DIRECTORY_BYTES_MAX: Final = 2 * 1024 * 1024  # of a zip: about 20,000 members
-_NAME_BYTES_SHOWN: Final = 200
 _ENCRYPTED: Final = 1
-
-
-def archive_suffix(name: str) -> str:
-    """The suffix of ``name`` that makes it an archive, such as ``.tar.gz``; empty for none."""
-    return next((suffix for suffix in ARCHIVES if name.lower().endswith(suffix)), "")
-
-
-def checked_name(name: str, whose: str) -> str:
-    """``name`` without a leading ``./``, proved to stay below where it is looked for.
-
-    Raises SourceError for an absolute name, one with ``..`` or an empty part, or one with a
-    character that no file name needs (a control character, a backslash). ``whose`` begins the
-    message.
-    """
-    plain = name.removeprefix("./")
-    parts = plain.split("/")
-    harmless = plain.isprintable() and "\\" not in plain and plain[1:2] != ":"
-    if harmless and not {"", ".", ".."} & set(parts):
-        return plain
-    raise SourceError(
-        f"{whose}: the name {visible(name, _NAME_BYTES_SHOWN)!r} is refused",
-        hint="name a file below source.path by its plain relative path",
-    )
+# A version of the format that nobody wrote yet, a name that is no text, a place before the file.
+_NONSENSE: Final = (NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error)
 
 
 def tar_members(chunks: Chunks, name: str) -> Iterator[Member]:
@@ -85,7 +54,9 @@ def tar_members(chunks: Chunks, name: str) -> Iterator[Member]:
 
 def zip_members(file: io.FileIO, name: str, max_ratio: int) -> Iterator[Member]:
     """The members of a zip file, like ``tar_members``; raises as ``zipfile`` does for damage."""
-    with zipfile.ZipFile(_BoundedFile(file, name)) as archive:
+    with _sensible():
+        opened = zipfile.ZipFile(_BoundedFile(file, name))
+    with opened as archive:
         for count, info in enumerate(archive.infolist()):
             _limit_members(count, name)
             member = checked_name(info.filename.removesuffix("/"), name)
@@ -102,12 +73,23 @@ def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_ra
         zipfile.ZIP_DEFLATED,
     ):
         raise SourceError(
-            f"{name}: {visible(info.filename, _NAME_BYTES_SHOWN)!r} is encrypted or compressed "
+            f"{name}: {visible(info.filename, NAME_BYTES_SHOWN)!r} is encrypted or compressed "
             "in a way that is not read here",
             hint="store it plainly or with the deflate method",
         )
-    with archive.open(info) as content:
+    with _sensible():
+        member = archive.open(info)
+    with member as content:
         yield from bounded_ratio(_pieces(content), lambda: info.compress_size, name, max_ratio)
+
+
+@contextmanager
+def _sensible() -> Iterator[None]:
+    """What ``zipfile`` says of a header that makes no sense, as of any other damage."""
+    try:
+        yield
+    except _NONSENSE as error:
+        raise zipfile.BadZipFile from error
 
 
 def _pieces(content: IO[bytes]) -> Chunks:

@@ -10,8 +10,10 @@ nobody can say where the next one begins, rows may have been swallowed, and abse
 that is a SourceError.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from typing import Final
 
 from syncd.config import FilesSource
 from syncd.errors import ConfigError, SourceError
@@ -31,6 +33,9 @@ from syncd.sources.records import (
     too_long,
     without_return,
 )
+from syncd.visible import visible
+
+_NAMES_BYTES_SHOWN: Final = 300
 
 
 class CsvRecords(LineRecords):
@@ -136,10 +141,11 @@ class CsvRecords(LineRecords):
                 f"{place}: column {names.index('') + 1} of {len(names)} has no name",
                 hint="name every column once",
             )
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
         if twice:
             raise SourceError(
-                f"{place}: named more than once: {', '.join(map(repr, twice))}",
+                f"{place}: named more than once: "
+                + visible(", ".join(map(repr, twice)), _NAMES_BYTES_SHOWN),
                 hint="name every column once",
             )
         return tuple(names)

@@ -5,16 +5,16 @@ is found while it unfolds: output is asked for in pieces, never "all that this i
 """
 
 import codecs
-import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from hashlib import blake2b
-from typing import Final, TypeAlias
-
-import zstandard
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from syncd.errors import ConfigError, SourceError
+from syncd.sources.content_hash import ContentHash
+
+if TYPE_CHECKING:
+    import lzma
 
 Chunks: TypeAlias = Iterator[bytes]
 
@@ -95,7 +95,7 @@ def capped(chunks: Chunks, name: str, max_bytes: int) -> Chunks:
         yield chunk
 
 
-def hashed(chunks: Chunks, digest: blake2b) -> Chunks:
+def hashed(chunks: Chunks, digest: ContentHash) -> Chunks:
     """``chunks``, all of which go into ``digest`` on the way."""
     for chunk in chunks:
         digest.update(chunk)
@@ -208,11 +208,15 @@ def _unxz(chunks: Counted, name: str) -> Chunks:
         raise _cut_off(name)
 
 
-def _xz_stream() -> lzma.LZMADecompressor:
+def _xz_stream() -> "lzma.LZMADecompressor":
+    import lzma  # noqa: PLC0415 - only where such a file is met
+
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES_MAX)
 
 
 def _unzstd(chunks: Counted, name: str) -> Chunks:
+    import zstandard  # noqa: PLC0415 - only where such a file is met
+
     # `stream_reader` would be shorter, but it takes a cut-off stream for a whole one.
     decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
     frame, started = decoder.decompressobj(), False

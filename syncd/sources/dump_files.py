@@ -9,22 +9,16 @@ runs it in a worker thread, piece by piece, and may stop at any of them.
 
 import codecs
 import io
-import lzma
 import os
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from hashlib import blake2b
 from pathlib import Path
-from typing import Final
 
-import zstandard
 from msgspec import Struct
 
 from syncd.config import FilesSource
 from syncd.errors import SourceError
+from syncd.sources.content_hash import ContentHash
 from syncd.sources.decompression import (
     PIECE_BYTES,
     Chunks,
@@ -38,14 +32,7 @@ from syncd.sources.decompression import (
     shows_ascii,
     transcoded,
 )
-from syncd.sources.spool import Spool, read_at, translated
-
-CONTENT_HASH_BYTES: Final = 16
-
-_DAMAGE: Final = (
-    *(zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError),
-    *(tarfile.TarError, zipfile.BadZipFile),
-)
+from syncd.sources.spool import Spool, read_at, read_into, translated
 
 
 class DumpFile:
@@ -80,6 +67,11 @@ class DumpFile:
         with translated(self.name):
             return read_at(self._file, offset, size)
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer``; how many bytes were there, fewer only where the file ends."""
+        with translated(self.name):
+            return read_into(self._file, offset, buffer)
+
     def check_unchanged(self) -> None:
         """Raise SourceError when the file was written to since it was opened."""
         _check_unchanged(self.name, self._file, self._state)
@@ -100,13 +92,26 @@ class Opener(Struct, frozen=True):
     head_bytes: int | None = None
 
 
+def _damage() -> tuple[type[Exception], ...]:
+    """What decoders raise. Looked up only when something was raised: plain files need none."""
+    import lzma  # noqa: PLC0415
+    import tarfile  # noqa: PLC0415
+    import zipfile  # noqa: PLC0415
+    import zlib  # noqa: PLC0415
+
+    import zstandard  # noqa: PLC0415
+
+    decoders = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError)
+    return (*decoders, tarfile.TarError, zipfile.BadZipFile)
+
+
 @contextmanager
 def undamaged(name: str) -> Iterator[None]:
     """What a decoder says about a damaged file, and the system about any, as ours."""
     try:
         with translated(name):
             yield
-    except _DAMAGE as error:
+    except _damage() as error:
         raise SourceError(
             f"{name}: is damaged or cut off ({type(error).__name__})",
             hint="have the dump made again",
@@ -136,7 +141,7 @@ def spool(
     opener: Opener, stored: Chunks, name: str, suffix: str
 ) -> Generator[None, None, DumpFile]:
     """The text of a stream of stored bytes that is compressed as ``suffix`` says."""
-    config, digest = opener.config, blake2b(digest_size=CONTENT_HASH_BYTES)
+    config, digest = opener.config, ContentHash()
     counted = Counted(hashed(stored, digest))
     plain = decompressed(counted, suffix, name)
     if suffix:

@@ -12,18 +12,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from syncd.config import FilesSource
 from syncd.errors import SourceError, SyncdError
-from syncd.sources.archives import (
-    ARCHIVES,
-    Member,
-    archive_suffix,
-    checked_name,
-    tar_members,
-    zip_members,
-)
+from syncd.sources.archive_names import ARCHIVES, archive_suffix, checked_name
 from syncd.sources.decompression import (
     SUFFIXES,
     Counted,
@@ -42,6 +35,9 @@ from syncd.sources.dump_files import (
 )
 from syncd.sources.spool import translated
 from syncd.visible import visible
+
+if TYPE_CHECKING:
+    from syncd.sources.archives import Member
 
 # A pause is None; what was opened comes with the name of its entity.
 Opening: TypeAlias = Generator[tuple[str, DumpFile | SyncdError] | None, None, None]
@@ -218,7 +214,10 @@ def _spool_member(
         return error
 
 
-def _members(config: FilesSource, file: io.FileIO, archive: str) -> Iterator[Member]:
+def _members(config: FilesSource, file: io.FileIO, archive: str) -> "Iterator[Member]":
+    # Most dumps are plain files, and never need what unpacks.
+    from syncd.sources.archives import tar_members, zip_members  # noqa: PLC0415
+
     suffix = archive_suffix(config.path)
     if suffix == ".zip":
         yield from zip_members(file, archive, config.max_ratio)

@@ -18,6 +18,7 @@ import msgspec
 
 from syncd.config import FilesSource
 from syncd.errors import SourceError
+from syncd.flow.decode import CHARSET, DecodeError, decode
 from syncd.flow.model import MISSING, Severity
 from syncd.flow.normalise import Dialect
 from syncd.sources.decompression import is_utf8
@@ -157,6 +158,7 @@ class _Objects:
     def __init__(self, encoding: str) -> None:
         self._decode = msgspec.json.Decoder(float_hook=Decimal).decode
         self._encoding = "" if is_utf8(encoding) else encoding
+        self._read = self._transcoded if self._encoding else self._decode
 
     def names(self, stretches: Iterator[Stretch], file: DumpFile) -> tuple[str, ...]:
         """The members of the first records that can be read."""
@@ -164,7 +166,7 @@ class _Objects:
         records = (record for stretch in stretches for record in stretch.records)
         try:
             for record in islice(records, SAMPLE_RECORDS):
-                with suppress(ValueError, RecursionError):
+                with suppress(DecodeError, BadRecord):
                     names |= dict.fromkeys(self._members(record))
         except SourceError:
             # Where we cut the file ourselves, its end says nothing.
@@ -178,7 +180,7 @@ class _Objects:
         def pick(record: bytes) -> Sequence[object]:
             try:
                 members = self._members(record)
-            except (ValueError, RecursionError) as error:
+            except DecodeError as error:
                 raise BadRecord from error
             return [members.get(name, MISSING) for name in names]
 
@@ -188,26 +190,29 @@ class _Objects:
         """The flaw of a record that is not too long."""
         try:
             self._members(record)
-        except UnicodeDecodeError:
-            return Flaw(Severity.ERROR, "charset", self._undamaged(record))
+        except DecodeError as error:
+            if error.code == CHARSET:
+                return Flaw(Severity.ERROR, "charset", self._undamaged(record))
+            return Flaw(Severity.ERROR, "json_syntax", {})
         except BadRecord:
             return Flaw(Severity.ERROR, "json_kind", {})
-        except (ValueError, RecursionError):
-            return Flaw(Severity.ERROR, "json_syntax", {})
         return None
 
     def _members(self, record: bytes) -> dict[str, object]:
-        """Raises ValueError or RecursionError for what is no JSON, BadRecord for no object."""
-        members = self._decode(record.decode(self._encoding) if self._encoding else record)
+        """Raises DecodeError for what is no JSON, BadRecord for no object."""
+        members = decode(self._read, record)
         if not isinstance(members, dict):
             raise BadRecord
         return members
 
+    def _transcoded(self, record: bytes) -> object:
+        return self._decode(record.decode(self._encoding))
+
     def _undamaged(self, record: bytes) -> dict[str, object]:
         """The members of a record that is not all text, as far as they are."""
         try:
-            members = self._decode(record.decode(self._encoding or "utf-8", "replace"))
-        except (ValueError, RecursionError):
+            members = decode(self._decode, record.decode(self._encoding or "utf-8", "replace"))
+        except DecodeError:
             return {}
         if not isinstance(members, dict):
             return {}

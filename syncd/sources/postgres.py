@@ -50,6 +50,7 @@ from syncd.sources.postgres_stream import Stream
 
 __all__ = ["PostgresReader", "Query"]
 
+_PIECE_ROWS: Final = 1000  # what a core has in its cache, with all that is made of it
 _OPEN_MAX: Final = 3  # snapshots at the same time: a nightly pass, and two claims of events
 _CONNECTIONS_MAX: Final = 2 * _OPEN_MAX + 1  # and one to describe
 _ROLLBACK_S_MAX: Final = 5.0
@@ -85,13 +86,17 @@ _T = TypeVar("_T")
 
 
 class PostgresReader:
-    """Tables and queries of one database, by entity. ``batch_rows`` is the size of a full batch."""
+    """Tables and queries of one database, by entity. ``piece_rows`` are read at a time."""
 
     def __init__(
-        self, config: PostgresSource, tables: Mapping[str, str | Query], *, batch_rows: int
+        self,
+        config: PostgresSource,
+        tables: Mapping[str, str | Query],
+        *,
+        piece_rows: int = _PIECE_ROWS,
     ) -> None:
         self._tables = dict(tables)
-        self.batch_rows = batch_rows
+        self.piece_rows = piece_rows
         self.silence_s_max = config.statement_timeout_s
         self.connections = Connections(
             partial(
@@ -193,7 +198,7 @@ class _Snapshot:
     async def read(self, plan: Plan, emit: EmitReads, tell: Tell) -> int:
         """Push every row in key order; the number of rows read."""
         statements = await self._compiled(plan)
-        lines = RowLines(statements.rows, self._reader.batch_rows, tell)
+        lines = RowLines(statements.rows, self._reader.piece_rows, tell)
         return await self._stream(plan, statements.read, lines, emit, "text")
 
     async def fetch(self, plan: Plan, keys: Sequence[bytes]) -> list[Read]:

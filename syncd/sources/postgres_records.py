@@ -6,7 +6,7 @@ the next may bear the same key. Nothing here waits.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import islice, pairwise
+from itertools import islice, pairwise, repeat
 from operator import lt
 from struct import Struct as Packer
 from struct import iter_unpack
@@ -15,11 +15,11 @@ from typing import Final, Protocol, TypeVar
 from msgspec import Struct
 
 from syncd.errors import SourceError
-from syncd.flow.keys import KeyIssue, encode_key
+from syncd.flow.keys import KeyIssue, encode_key, encode_keys
 from syncd.flow.model import Issue, Kind, Read, Row, Severity
-from syncd.flow.normalise import Normaliser
+from syncd.flow.normalise import BadValue, Normaliser
 from syncd.flow.ports import Block, Tell
-from syncd.pg.dialect import split_copy_line
+from syncd.pg.dialect import split_copy_line, split_copy_text
 
 RECORD_BYTES: Final = 18  # of a record without its key
 BLOCK_BYTES: Final = 256 * 1024
@@ -193,6 +193,13 @@ def twice(read: Read, key_field: str) -> Read:
     return Read(read.key, read.row, 0, issues)
 
 
+def _forget_changed(said: list[bytes], before: Sequence[object], after: Sequence[object]) -> None:
+    """Drop the lines whose value was changed: they do not say any more what the row holds."""
+    for at, (one, other) in enumerate(zip(before, after, strict=True)):
+        if one is not other:
+            said[at] = b""
+
+
 class RowLines:
     """Text COPY of the canonical columns with the digest last, as batches of normalised rows."""
 
@@ -207,10 +214,11 @@ class RowLines:
 
     def feed(self, piece: bytes) -> list[list[Read]]:
         """The batches that are full; one row more than a batch must be there."""
-        lines = (self._rest + piece).split(b"\n")
-        self._rest = lines.pop()
-        self.rows += len(lines)
-        self._take(lines)
+        text = self._rest + piece
+        end = text.rfind(b"\n")
+        self._rest = text[end + 1 :]
+        if end >= 0:
+            self._take(text[:end])
         return self._batches(keep=1)
 
     def finish(self) -> list[list[Read]]:
@@ -230,7 +238,33 @@ class RowLines:
             del self._reads[:size]
         return batches
 
-    def _take(self, lines: Sequence[bytes]) -> None:
+    def _take(self, text: bytes) -> None:
+        lines = text.split(b"\n")
+        self.rows += len(lines)
+        if not self._take_columns(text, lines):
+            self._take_one_by_one(lines)
+
+    def _take_columns(self, text: bytes, lines: Sequence[bytes]) -> bool:
+        """Take all lines, a column at a time; False, having taken none, if any is unusual."""
+        try:
+            *raw, digests = split_copy_text(text, len(lines))
+            columns = self._plan.normaliser.columns(raw)
+            keys = encode_keys(self._plan.key_types, [columns[at] for at in self._plan.key])
+            numbers = [*map(int, digests)]  # type: ignore[arg-type]  # NULL is a TypeError
+        except (BadValue, KeyIssue, TypeError, ValueError):
+            return False
+        if keys[0] <= self._last or not all(map(lt, keys, islice(keys, 1, None))):
+            return False
+        self._last = keys[-1]
+        said = [line.rpartition(b"\t")[0] for line in lines]
+        for before, after in zip(raw, columns, strict=True):
+            if before is not after:
+                _forget_changed(said, before, after)
+        rows = zip(*columns, strict=True)
+        self._reads += map(Read, keys, rows, numbers, repeat(()), said)
+        return True
+
+    def _take_one_by_one(self, lines: Sequence[bytes]) -> None:
         normalise, kinds = self._plan.normaliser.row, self._plan.key_types
         key_at, last = self._plan.key, self._last
         append: Callable[[Read], None] = self._reads.append

@@ -41,6 +41,16 @@ def read_at(file: io.FileIO, offset: int, size: int) -> bytes:
     return data
 
 
+def read_into(file: io.FileIO, offset: int, buffer: memoryview) -> int:
+    """Fill ``buffer`` from ``offset``; how many bytes came, fewer only where the file ends."""
+    filled = 0
+    while filled < len(buffer) and (
+        more := os.preadv(file.fileno(), [buffer[filled:]], offset + filled)
+    ):
+        filled += more
+    return filled
+
+
 class Spool:
     """A temporary file that is only appended to, and read by offset.
 

@@ -12,10 +12,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from syncd.errors import DriftError, InvariantError, RowError
+from syncd.failpoints import failpoint
 from syncd.flow.keys import decode_key
 from syncd.flow.model import MISSING, Decision, Found, Ownership, Plan, Read, Row, Shape, Write
 from syncd.flow.normalise import Dialect, Normaliser
-from syncd.flow.ports import EmitReads, Tx
+from syncd.flow.ports import Cargo, EmitReads, Tx
 from syncd.pg import dialect
 from syncd.pg.catalog import table_columns
 from syncd.pg.connect import Connections
@@ -149,44 +150,53 @@ class PostgresTables:
         connection, _ = _of(tx)
         table = self._table(plan)
         await connection.execute(table_sql.create_stage(table, plan))
+        await failpoint("target.stage")
         await connection.copy_to_table(
-            table_sql.STAGE, source=CopyPieces(_staged(plan, changes)), format="text"
+            table_sql.STAGE, source=CopyPieces([_staged(plan, changes)]), format="text"
         )
+        await failpoint("target.copied")
         wanted = _count(changes)
         if wanted[Write.DELETE]:
             done = await connection.execute(table_sql.delete(table, plan))
             _expect(plan, "delete", wanted[Write.DELETE], done)
+            await failpoint("target.deleted")
         updates = [d for _, _, d in changes if d.write is Write.UPDATE]
         if updates:
             done = await connection.execute(table_sql.update(table, plan, updates))
             _expect(plan, "update", wanted[Write.UPDATE], done)
+            await failpoint("target.updated")
         inserts = [d for _, _, d in changes if d.write is Write.INSERT]
         if inserts:
             for statement in table_sql.inserts(table, plan, inserts):
                 await connection.execute(statement)
+            await failpoint("target.inserted")
         stored: Mapping[bytes, Row] = {}
         if updates or inserts:
             rows = await connection.fetch(table_sql.read_back(table, plan))
+            await failpoint("target.read_back")
             stored = {row[0]: _canonical(table, row) for row in rows}
             _assert_stored(plan, changes, stored)
         await connection.execute(table_sql.DROP_STAGE)
+        await failpoint("target.written")
         return stored
 
-    async def load(self, tx: Tx, plan: Plan, rows: Sequence[Row]) -> bool:
-        """COPY straight into the table where that provably stores what is sent."""
+    def pack(self, plan: Plan, rows: Sequence[Row], lines: Sequence[bytes]) -> bytes | None:
+        """COPY text, where COPY provably stores what is sent."""
+        return _copied(rows, lines) if self._table(plan).exact else None
+
+    async def load(self, tx: Tx, plan: Plan, cargo: Sequence[Cargo]) -> bool:
+        """COPY straight into the table, if it is still as it was."""
         connection, _ = _of(tx)
         table = self._table(plan)
-        if not table.exact:
-            return False
         token = _token(await connection.fetchrow(_SHAPE_SQL, table.name))
         if token != table.token:
             return False
+        await failpoint("target.load")
         schema, name = dialect.split_table(self._names[plan.name])
-        data = dialect.copy_rows([_told(row) for row in rows])
         await connection.copy_to_table(
             name,
             schema_name=schema,
-            source=CopyPieces(data),
+            source=CopyPieces(_bytes_of(cargo)),
             columns=[column.into for column in plan.drafted],
             format="text",
         )
@@ -239,6 +249,19 @@ def _bare(native: str) -> str:
 
 def _token(row: Any) -> str:
     return "" if row is None else f"{row['triggers']}/{row['rules']}/{row['columns']}"
+
+
+def _bytes_of(cargo: Sequence[Cargo]) -> list[bytes]:
+    """What ``pack`` made."""
+    return [part for part in cargo if isinstance(part, bytes)]
+
+
+def _copied(rows: Sequence[Row], lines: Sequence[bytes]) -> bytes:
+    """COPY text of the rows: the source's own line where there is one."""
+    if all(lines):
+        return b"\n".join(lines) + b"\n"
+    pairs = zip(lines, rows, strict=True)
+    return b"".join([line + b"\n" if line else dialect.copy_row(_told(row)) for line, row in pairs])
 
 
 def _told(row: Row) -> Sequence[bytes | None]:

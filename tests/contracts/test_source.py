@@ -5,9 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from syncd.flow.model import Issue, Kind, Read
 from syncd.flow.ports import Block, Snapshot
+from syncd.pg.dialect import split_copy_line
 from tests.contracts.world import (
     FilesSourceCase,
     MemorySourceCase,
@@ -66,12 +68,13 @@ def records_of(block: Block) -> list[tuple[bytes, int]]:
 
 
 async def read_all(snapshot: Snapshot) -> tuple[list[list[Read]], int, list[Issue]]:
-    """Batches of a full read."""
+    """Pieces of a full read; a line that comes with a row says what the row holds."""
     batches: list[list[Read]] = []
     told: list[Issue] = []
 
     async def emit(reads: list[Read]) -> None:
-        batches.append(reads)
+        assert all(not one.line or tuple(split_copy_line(one.line)) == one.row for one in reads)
+        batches.append([replace(one, line=b"") for one in reads])
 
     rows = await snapshot.read(PLAN, emit, told.append)
     return batches, rows, told

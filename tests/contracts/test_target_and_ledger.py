@@ -165,17 +165,21 @@ async def test_a_write_that_finds_no_row_is_never_silent(shelter: Shelter, write
 
 async def test_load_inserts_what_is_stored_as_it_is_sent(shelter: Shelter) -> None:
     """The fastest way, and the same rows."""
+    rows = [row_of(1), row_of(2, None, None)]
+    cargo = shelter.target.pack(shelter.plan, rows, [b"", b""])
+    assert cargo is not None
     async with shelter.ledger.begin(shelter.lease) as tx:
-        assert await shelter.target.load(tx, shelter.plan, [row_of(1), row_of(2, None, None)])
+        assert await shelter.target.load(tx, shelter.plan, [cargo])
     assert [read.row for read in await rows_of(shelter)] == [row_of(1), row_of(2, None, None)]
 
 
 async def test_load_raises_what_write_raises(shelter: Shelter) -> None:
     """A key that is taken is a RowError, and nothing is kept."""
     await insert(shelter, 2)
+    packed = [shelter.target.pack(shelter.plan, [row_of(at)], [b""]) for at in (1, 2)]
     with pytest.raises(RowError):
         async with shelter.ledger.begin(shelter.lease) as tx:
-            await shelter.target.load(tx, shelter.plan, [row_of(1), row_of(2)])
+            await shelter.target.load(tx, shelter.plan, [one for one in packed if one is not None])
     assert len(await rows_of(shelter)) == 1
 
 
@@ -288,9 +292,15 @@ async def test_a_first_load_stores_what_a_record_would(shelter: Shelter) -> None
     blank = entry_of(plan, 0, digest=0, fingerprint=b"", source_base=(), target_base=())
     common = replace(blank, key=b"")
     expected = [entry_of(plan, number) for number in (1, 2)]
-    fresh = [Fresh(e.key, e.digest, e.fingerprint, b"".join(e.source_base)) for e in expected]
+    fresh = Fresh(
+        [e.key for e in expected],
+        [e.digest for e in expected],
+        [e.fingerprint for e in expected],
+        [b"".join(e.source_base) for e in expected],
+    )
+    cargo = shelter.ledger.pack(plan, common, fresh)
     async with shelter.ledger.begin(shelter.lease) as tx:
-        await shelter.ledger.load(tx, plan, common, fresh)
+        await shelter.ledger.load(tx, [cargo])
     async with shelter.ledger.look() as tx:
         found = await shelter.ledger.lock(tx, plan, [e.key for e in expected])
     assert [found[e.key] for e in expected] == expected

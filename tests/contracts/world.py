@@ -118,7 +118,7 @@ class PostgresSourceCase:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         config = PostgresSource(dsn=Secret(dsn))
-        self.source: Source = PostgresReader(config, {"items": "items"}, batch_rows=3)
+        self.source: Source = PostgresReader(config, {"items": "items"}, piece_rows=3)
 
     async def put(self, rows: Sequence[tuple[int | None, str | None, str | None]]) -> None:
         """Replace the table's content."""

@@ -1,7 +1,7 @@
 """One entity in one run: what flows where, and that every record is counted once (I8)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from syncd.errors import InvariantError, SourceError, TransientError
 from syncd.flow import entity_pass
-from syncd.flow.apply import Tally
+from syncd.flow.apply import Packed, Tally
 from syncd.flow.entity_pass import EntityPass, Told
 from syncd.flow.guard import Evidence
 from syncd.flow.model import Counts, Issue, Outcome, Read, Row, Severity
@@ -124,14 +124,71 @@ def test_a_dump_without_its_last_line_end_may_be_cut_off() -> None:
 # -- the first load ----------------------------------------------------------------------------
 
 
-async def test_a_first_load_applies_what_is_read() -> None:
-    """Every batch of the source as it comes, and progress after each."""
-    source, applied = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve")), Applied()
+class Hold:
+    """Packs every piece but those with an ``unfit`` key, and loads what is packed, or refuses."""
+
+    def __init__(self, *unfit: str, refuses: bool = False) -> None:
+        self.loaded: list[list[bytes]] = []
+        self._unfit = keys(*unfit)
+        self._refuses = refuses
+
+    def pack(self, reads: Sequence[Read]) -> Packed | None:
+        """The piece, if it fits."""
+        if any(read.key in self._unfit for read in reads):
+            return None
+        return Packed([read.key for read in reads], object(), object())
+
+    async def load(self, packed: Sequence[Packed]) -> bool:
+        """Take a batch of pieces."""
+        if not self._refuses:
+            self.loaded.append([key for piece in packed for key in piece.keys])
+        return not self._refuses
+
+
+ID_OF_FIVE: Final = ("1", "2", "3", "4", "5")
+
+
+def five(*gone: str) -> Source:
+    """A source of five rows, read two at a time."""
+    return Source({of: (of.encode(), b"x", None) for of in ID_OF_FIVE}, gone=gone)
+
+
+async def test_a_first_load_packs_each_piece_and_loads_full_batches() -> None:
+    """A batch is full when it has as many rows as asked for or more; the rest is one too."""
+    hold, applied = Hold(), Applied()
+    read = pass_over(five())
+    await read.load(hold.pack, hold.load, applied.apply, applied.advanced.append)
+    assert hold.loaded == [keys("1", "2", "3", "4"), keys("5")]
+    assert applied.batches == []
+    assert applied.advanced == [2, 2, 1]
+    assert (read.source_rows, read.suspects, read.equal) == (5, 5, 0)
+
+
+async def test_a_piece_that_cannot_be_packed_is_applied() -> None:
+    """The others of its batch are loaded all the same."""
+    hold, applied = Hold("3"), Applied()
+    await pass_over(five()).load(hold.pack, hold.load, applied.apply, applied.advanced.append)
+    assert hold.loaded == [keys("1", "2"), keys("5")]
+    assert applied.batches == [keys("3", "4")]
+
+
+async def test_what_cannot_be_loaded_is_read_again_and_applied() -> None:
+    """In key order, beside what was never packed; each is counted once."""
+    hold, applied, source = Hold("1", refuses=True), Applied(), five()
     read = pass_over(source)
-    await read.load(applied.apply, applied.advanced.append)
-    assert applied.batches == [keys("1", "2"), keys("3")]
-    assert applied.advanced == [2, 1]
-    assert (read.source_rows, read.suspects, read.equal) == (3, 3, 0)
+    await read.load(hold.pack, hold.load, applied.apply, applied.advanced.append)
+    assert source.fetched == [keys("3", "4"), keys("5")]
+    assert applied.batches == [keys("1", "2", "3", "4"), keys("5")]
+    assert (read.suspects, read.gone) == (5, 0)
+
+
+async def test_what_is_gone_when_it_is_read_again_is_stale() -> None:
+    """A source without a snapshot may lose a row between the two looks."""
+    hold, applied = Hold(refuses=True), Applied()
+    read = pass_over(five("2", "5"))
+    await read.load(hold.pack, hold.load, applied.apply, applied.advanced.append)
+    assert applied.keys == keys("1", "3", "4")
+    assert (read.suspects, read.gone) == (3, 2)
 
 
 # -- an ordinary night -------------------------------------------------------------------------

@@ -151,26 +151,28 @@ async def test_no_reason_is_null_and_no_outcome_is_blank(ledger: Any) -> None:
     assert (records[b"1"]["reason"], records[b"1"]["outcome"]) == (None, "")
 
 
-fresh_rows = st.lists(
-    st.builds(
-        Fresh,
-        key=st.binary(min_size=1, max_size=20),
-        digest=int8s,
-        fingerprint=st.binary(min_size=16, max_size=16),
-        hashes=st.lists(hashes, max_size=4).map(b"".join),
-    ),
-    unique_by=lambda row: row.key,
-    max_size=12,
-)
+def fresh_rows(key_bytes: int, columns: int) -> st.SearchStrategy[list[Entry]]:
+    """Entries as a first load makes them; keys of exactly so many bytes, or of up to 20 for 0."""
+    return st.lists(
+        st.builds(
+            Entry,
+            key=st.binary(min_size=key_bytes or 1, max_size=key_bytes or 20),
+            digest=int8s,
+            fingerprint=st.binary(min_size=16, max_size=16),
+            source_base=st.lists(hashes, min_size=columns, max_size=columns).map(tuple),
+        ),
+        unique_by=lambda entry: entry.key,
+        max_size=12,
+    )
 
 
 @pytest.mark.trust
 @on_one_table
-@given(entries, fresh_rows)
+@given(entries, st.sampled_from([0, 8]).flatmap(lambda size: fresh_rows(size, 3)))
 async def test_fresh_rows_are_entries_that_share_the_rest(
-    ledger: Any, common: Entry, fresh: list[Fresh]
+    ledger: Any, common: Entry, fresh: list[Entry]
 ) -> None:
-    """A first load stores what storing each entry would have stored."""
+    """A first load stores what storing each entry would have stored, keys of one size or not."""
     common = replace(common, digest=1, open=False, outcome=Outcome.INSERTED)
     same = [
         replace(
@@ -178,13 +180,18 @@ async def test_fresh_rows_are_entries_that_share_the_rest(
             key=row.key,
             digest=row.digest or 1,
             fingerprint=row.fingerprint,
-            source_base=split_base(row.hashes),
-            target_base=split_base(row.hashes),
+            source_base=row.source_base,
+            target_base=row.source_base,
         )
         for row in fresh
     ]
-    fresh = [Fresh(row.key, row.digest or 1, row.fingerprint, row.hashes) for row in fresh]
-    quick = await stored(ledger, pack_fresh(ENTITY, common, fresh))
+    columns = Fresh(
+        [entry.key for entry in same],
+        [entry.digest for entry in same],
+        [entry.fingerprint for entry in same],
+        [b"".join(entry.source_base) for entry in same],
+    )
+    quick = await stored(ledger, pack_fresh(ENTITY, common, columns))
     one_by_one = await stored(ledger, pack_entries(ENTITY, same))
     assert [to_entry(quick[entry.key], entry.shape, {}) for entry in same] == same
     for row in [*quick.values(), *one_by_one.values()]:

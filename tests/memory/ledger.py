@@ -1,13 +1,13 @@
 """The ledger in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from msgspec.structs import replace
 
 from syncd.flow.model import PARKED, Entry, Outcome, Plan, State
-from syncd.flow.ports import Block, Emit, Fresh, Import, Lease, Tx, Unit
+from syncd.flow.ports import Block, Cargo, Emit, Fresh, Import, Lease, Tx, Unit
 from tests.memory.store import Store, of
 
 _HASH_BYTES: Final = 8
@@ -16,15 +16,18 @@ _HASH_BYTES: Final = 8
 class MemoryLedger:
     """Entries, history, conflicts and work units of one pipeline."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, block_rows: int = 1) -> None:
+        self.block_rows = block_rows
         self._store = store
 
     async def is_empty(self, plan: Plan) -> bool:
         """Whether there is no entry."""
+        await self._store.point("ledger.is_empty")
         return not self._store.state.entries.get(plan.entity_id)
 
     async def is_settled(self, plan: Plan) -> bool:
         """Whether no entry is open, parked or of unknown digest."""
+        await self._store.point("ledger.is_settled")
         entries = self._store.state.entries.get(plan.entity_id, {}).values()
         return not any(
             e.open or e.outcome in PARKED or (e.present and not e.digest) for e in entries
@@ -35,71 +38,87 @@ class MemoryLedger:
         return self._store.look()
 
     def begin(self, lease: Lease, *, patient: bool = True) -> AbstractAsyncContextManager[Tx]:
-        """A fenced transaction; nobody ever waits here."""
-        del patient
-        return self._store.begin(lease)
+        """A fenced transaction."""
+        return self._store.begin(lease, patient=patient)
+
+    async def load_shapes(self, plan: Plan) -> None:
+        """There is one shape."""
 
     async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
-        """Every entry present at the source, one record a block."""
+        """Every entry present at the source, ``block_rows`` records a block."""
+        await self._store.point("ledger.scan")
         entries = self._store.state.entries.get(plan.entity_id, {})
-        present = sorted(key for key, entry in entries.items() if entry.present)
-        for key in present:
-            entry = entries[key]
-            known = entry.digest_epoch == digest_epoch and entry.digest and not entry.open
-            await emit(Block(record(key, entry.digest if known else -1), 0))
+        present = [entry for _, entry in sorted(entries.items()) if entry.present]
+        records = [record(e.key, e.digest if _is_known(e, digest_epoch) else -1) for e in present]
+        for block in blocks(records, self.block_rows):
+            await self._store.point("ledger.block")
+            await emit(block)
         return len(present)
 
     async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
-        """The entries that are there; open ones with their disputed columns."""
-        self._store.strike("ledger.lock")
-        state = of(tx)
-        entries = state.entries.get(plan.entity_id, {})
-        return {
-            key: _disputed(state.conflicts, plan, entries[key]) for key in keys if key in entries
-        }
+        """The entries that are there, locked in key order; open ones with disputed columns."""
+        await self._store.point("ledger.lock")
+        own = of(tx)
+        entries, conflicts = own.entries(plan.entity_id), own.conflicts()
+        there = [key for key in sorted(keys) if key in entries]
+        await self._store.lock(own, [(plan.entity_id, key) for key in there])
+        return {key: _disputed(conflicts, plan, entries[key]) for key in there}
 
-    async def load(self, tx: Tx, plan: Plan, common: Entry, fresh: Sequence[Fresh]) -> None:
-        """New entries, alike but for what ``fresh`` holds."""
-        self._store.strike("ledger.load")
-        entries = of(tx).entries.setdefault(plan.entity_id, {})
-        for one in fresh:
-            assert one.key not in entries
-            base = tuple(
-                one.hashes[at : at + _HASH_BYTES] for at in range(0, len(one.hashes), _HASH_BYTES)
-            )
-            entries[one.key] = replace(
-                common, key=one.key, digest=one.digest, fingerprint=one.fingerprint,
+    def pack(self, plan: Plan, common: Entry, fresh: Fresh) -> list[tuple[int, Entry]]:
+        """New entries with their entity, alike but for what ``fresh`` holds."""
+        columns = (fresh.keys, fresh.digests, fresh.fingerprints, fresh.hashes)
+        packed = []
+        for key, digest, fingerprint, hashes in zip(*columns, strict=True):
+            base = tuple(hashes[at : at + _HASH_BYTES] for at in range(0, len(hashes), _HASH_BYTES))
+            entry = replace(
+                common, key=key, digest=digest, fingerprint=fingerprint,
                 source_base=base, target_base=base,
             )  # fmt: skip
+            packed.append((plan.entity_id, entry))
+        return packed
+
+    async def load(self, tx: Tx, cargo: Sequence[Cargo]) -> None:
+        """Packed entries, none of which exists."""
+        await self._store.point("ledger.load")
+        packed = [one for part in cargo if isinstance(part, list) for one in part]
+        await self._store.lock(of(tx), [(entity, entry.key) for entity, entry in packed])
+        for entity, entry in packed:
+            entries = of(tx).entries(entity)
+            assert entry.key not in entries
+            of(tx).recorded.append((entity, entry.key))
+            entries[entry.key] = entry
 
     async def record(
         self, tx: Tx, plan: Plan, entries: Sequence[Entry], imports: Sequence[Import], *, new: bool
     ) -> None:
         """Entries, history, conflicts and events."""
-        self._store.strike("ledger.record")
-        state = of(tx)
-        table = state.entries.setdefault(plan.entity_id, {})
+        await self._store.point("ledger.record")
+        own = of(tx)
+        table, open_ones = own.entries(plan.entity_id), own.conflicts()
+        await self._store.own(own, plan.entity_id, [entry.key for entry in entries], table)
         for entry in entries:
             assert not (new and entry.key in table)
             table[entry.key] = replace(entry, disputed=None)
+            own.recorded.append((plan.entity_id, entry.key))
         for told in imports:
             if told.outcome is not Outcome.UNCHANGED or told.closed:
-                state.imports.append((entries[0].run_id, plan.entity_id, told))
+                own.imports.append((entries[0].run_id, plan.entity_id, told))
             for column in told.closed:
-                state.conflicts.pop((plan.entity_id, told.key, column), None)
+                open_ones.pop((plan.entity_id, told.key, column), None)
             for conflict in told.conflicts:
                 where = plan.entity_id, told.key, conflict.column
                 if conflict.kind != "overwritten":
-                    state.conflicts[where] = state.conflicts.get(where, 0) + 1
+                    open_ones[where] = open_ones.get(where, 0) + 1
             if told.event:
-                state.events.append((plan.entity_id, told.key, told.outcome))
+                own.events.append((plan.entity_id, told.key, told.outcome))
 
     async def touch(
         self, tx: Tx, plan: Plan, keys: Sequence[bytes], digests: Sequence[int],
         digest_epoch: int, source_epoch: int, position: int,
     ) -> None:  # fmt: skip
         """New digests and position for entries whose row is unchanged."""
-        table = of(tx).entries[plan.entity_id]
+        await self._store.point("ledger.touch")
+        table = of(tx).entries(plan.entity_id)
         for key, digest in zip(keys, digests, strict=True):
             table[key] = replace(
                 table[key], digest=digest, digest_epoch=digest_epoch, source_epoch=source_epoch,
@@ -108,17 +127,19 @@ class MemoryLedger:
 
     async def live(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> frozenset[bytes]:
         """Those that have landed."""
-        entries = of(tx).entries.get(plan.entity_id, {})
+        await self._store.point("ledger.live")
+        entries = of(tx).entries(plan.entity_id)
         return frozenset(k for k in keys if k in entries and entries[k].state is State.LIVE)
 
     async def unit(self, tx: Tx, run_id: int, plan: Plan, unit: Unit) -> None:
         """Note a work unit of this attempt."""
-        self._store.strike("ledger.unit")
-        state = of(tx)
-        state.units[run_id, plan.entity_id, unit.unit_id] = (state.attempt, unit)
+        await self._store.point("ledger.unit")
+        own = of(tx)
+        own.units()[run_id, plan.entity_id, unit.unit_id] = (own.attempt_of(run_id), unit)
 
     async def find_unit(self, run_id: int, plan: Plan, unit_id: str) -> Unit | None:
         """The unit, if its transaction did commit."""
+        await self._store.point("ledger.find_unit")
         found = self._store.state.units.get((run_id, plan.entity_id, unit_id))
         return found[1] if found else None
 
@@ -127,6 +148,19 @@ def record(key: bytes, digest: int) -> bytes:
     """One record of a scan."""
     head = b"\0\2" + len(key).to_bytes(4, "big") + key
     return head + b"\0\0\0\x08" + digest.to_bytes(8, "big", signed=True)
+
+
+def blocks(records: Sequence[bytes], rows: int) -> Iterator[Block]:
+    """Records in blocks, with their width where all have the same."""
+    for at in range(0, len(records), rows):
+        some = records[at : at + rows]
+        widths = {len(one) for one in some}
+        width = widths.pop() if len(widths) == 1 and rows > 1 else 0
+        yield Block(b"".join(some), width)
+
+
+def _is_known(entry: Entry, digest_epoch: int) -> bool:
+    return entry.digest_epoch == digest_epoch and entry.digest != 0 and not entry.open
 
 
 def _disputed(conflicts: Mapping[tuple[int, bytes, str], int], plan: Plan, entry: Entry) -> Entry:

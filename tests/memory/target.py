@@ -17,15 +17,19 @@ from syncd.flow.model import (
     Value,
     Write,
 )
-from syncd.flow.ports import EmitReads, Tx
+from syncd.flow.ports import Cargo, EmitReads, Tx
 from tests.memory.store import Store, of
 
 
 class MemoryTarget:
-    """``stored`` says what the target makes of a row; it may raise RowError to refuse it."""
+    """``stored`` says what the target makes of a row; it may raise RowError to refuse it.
+
+    ``refuse_delete`` may raise RowError for the key of a row that is to be deleted.
+    """
 
     def __init__(self, store: Store, *, stored: Callable[[Row], Row] = lambda row: row) -> None:
         self.stored = stored
+        self.refuse_delete: Callable[[bytes], None] = lambda _key: None
         self._store = store
         self._shapes: dict[str, dict[str, Found]] = {}
 
@@ -52,47 +56,76 @@ class MemoryTarget:
 
     async def is_empty(self, plan: Plan) -> bool:
         """Whether the table holds nothing."""
+        await self._store.point("target.is_empty")
         return not self._store.state.tables.get(plan.name)
 
+    async def prepare(self, plan: Plan) -> None:
+        """Nothing is introspected."""
+
     async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
-        """The rows that are there."""
-        self._store.strike("target.lock")
-        table = of(tx).tables.setdefault(plan.name, {})
-        return {key: table[key] for key in sorted(keys) if key in table}
+        """The rows that are there, locked in key order."""
+        await self._store.point("target.lock")
+        own, ordered = of(tx), sorted(keys)
+        table = own.table(plan.name)
+        await self._store.lock(own, [(plan.name, key) for key in ordered if key in table])
+        return {key: table[key] for key in ordered if key in table}
 
     async def write(
         self, tx: Tx, plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]
     ) -> Mapping[bytes, Row]:
         """Carry out what was decided."""
-        self._store.strike("target.write")
-        table, written = of(tx).tables.setdefault(plan.name, {}), {}
+        await self._store.point("target.write")
+        own, written = of(tx), {}
+        table, marks = own.table(plan.name), own.marks(plan.name)
+        await self._store.own(own, plan.name, [key for key, _, _ in changes], table)
         for key, row, decision in changes:
             if decision.write is Write.INSERT and key in table:
                 raise RowError("the key is taken", sqlstate="23505", constraint="pkey")
             if decision.write is not Write.INSERT and key not in table:
                 raise InvariantError("a row that was locked is not there")
             if decision.write is Write.DELETE:
-                del table[key]
+                self.refuse_delete(key)
+                if plan.soft_delete:
+                    marks[key] = True
+                else:
+                    del table[key]
                 continue
             before = table.get(key, (None,) * len(plan.drafted))
             after = [row[at] if at in decision.written else old for at, old in enumerate(before)]
             table[key] = written[key] = self.stored(tuple(after))
+            if key in marks:
+                del marks[key]
         return written
 
-    async def load(self, tx: Tx, plan: Plan, rows: Sequence[Row]) -> bool:
-        """Insert rows that are stored as they are sent."""
-        self._store.strike("target.load")
-        if any(self.stored(row) != row for row in rows):
-            return False
+    def pack(self, plan: Plan, rows: Sequence[Row], lines: Sequence[bytes]) -> list[Row] | None:
+        """The rows, if they are stored as they are sent."""
+        del lines
+        if any(self._changed(row) for row in rows):
+            return None
         if any(column.ownership is Ownership.COMPUTED for column in plan.drafted):
-            return False
-        table = of(tx).tables.setdefault(plan.name, {})
+            return None
+        return list(rows)
+
+    async def load(self, tx: Tx, plan: Plan, cargo: Sequence[Cargo]) -> bool:
+        """Insert packed rows."""
+        await self._store.point("target.load")
+        rows = [row for part in cargo if isinstance(part, list) for row in part]
+        own = of(tx)
+        table = own.table(plan.name)
         for row in rows:
             key = key_of(plan, row)
+            await self._store.lock(own, [(plan.name, key)])
             if key in table:
                 raise RowError("the key is taken", sqlstate="23505", constraint="pkey")
-            table[key] = row
+            table[key] = self.stored(row)
         return True
+
+    def _changed(self, row: Row) -> bool:
+        """Whether the target makes something else of a row; one that it refuses it leaves."""
+        try:
+            return self.stored(row) != row
+        except RowError:
+            return False
 
     async def scan(self, plan: Plan, emit: EmitReads) -> int:
         """All rows in key order."""

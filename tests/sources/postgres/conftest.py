@@ -25,10 +25,10 @@ async def make_reader(pg_dsn: str) -> AsyncIterator[MakeReader]:
     made: list[PostgresReader] = []
 
     def make(
-        tables: dict[str, str | Query], *, batch_rows: int = 100, **more: Any
+        tables: dict[str, str | Query], *, piece_rows: int = 100, **more: Any
     ) -> PostgresReader:
         config = PostgresSource(dsn=Secret(pg_dsn), **more)
-        made.append(PostgresReader(config, tables, batch_rows=batch_rows))
+        made.append(PostgresReader(config, tables, piece_rows=piece_rows))
         return made[-1]
 
     yield make

@@ -44,7 +44,7 @@ async def test_a_policy_that_hides_rows_is_refused(
     try:
         dsn = pg_dsn.replace("://postgres@", f"://{role}@")
         reader = make_reader({"t": "public.t"})
-        limited = PostgresReader(PostgresSource(dsn=Secret(dsn)), {"t": "public.t"}, batch_rows=9)
+        limited = PostgresReader(PostgresSource(dsn=Secret(dsn)), {"t": "public.t"}, piece_rows=9)
         plan = await plan_from(reader, "t")
         async with limited.open([plan]) as snapshot:
             with pytest.raises(PermanentError, match="42501"):
@@ -130,7 +130,7 @@ async def test_a_consumer_that_fails_on_the_last_block_delays_nothing(
 ) -> None:
     """The COPY is over by then, so there is nothing to cancel at the server and to wait for."""
     await admin.execute(f"CREATE TABLE t AS SELECT g AS id FROM generate_series(1, {rows}) g")
-    reader = make_reader({"t": "public.t"}, batch_rows=1)
+    reader = make_reader({"t": "public.t"}, piece_rows=1)
     plan = await plan_from(reader, "t")
 
     async def fail(_: object) -> None:
@@ -157,7 +157,7 @@ async def test_a_cancel_at_any_moment_is_quick_and_leaks_nothing(
 ) -> None:
     """While opening, sorting, streaming, waiting for the consumer or closing (case 23)."""
     await admin.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 40000) g")
-    reader = make_reader({"t": "public.t"}, batch_rows=500)
+    reader = make_reader({"t": "public.t"}, piece_rows=500)
     plan = await plan_from(reader, "t")
 
     async def look(delay_s: float) -> None:

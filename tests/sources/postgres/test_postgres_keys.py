@@ -128,7 +128,7 @@ def prove_examples(pg_dsn: str, natives: Sequence[str]) -> None:
     with asyncio.Runner() as runner:
         admin = runner.run(asyncpg.connect(pg_dsn))
         config = PostgresSource(dsn=Secret(pg_dsn))
-        reader = PostgresReader(config, {"t": "public.t"}, batch_rows=7)
+        reader = PostgresReader(config, {"t": "public.t"}, piece_rows=7)
 
         @given(st.lists(parts, max_size=25))
         def examples(rows: list[tuple[Any, ...]]) -> None:

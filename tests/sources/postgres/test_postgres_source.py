@@ -258,7 +258,7 @@ async def test_a_full_read_comes_in_batches_of_the_wanted_size(
 ) -> None:
     """The last one is shorter, none is empty."""
     await admin.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 2500) g")
-    reader = make_reader({"t": "public.t"}, batch_rows=1000)
+    reader = make_reader({"t": "public.t"}, piece_rows=1000)
     plan = await plan_from(reader, "t")
     sizes: list[int] = []
 
