@@ -58,6 +58,9 @@ class PostgresSource(Strict, frozen=True, tag="postgres", tag_field="kind"):
     statement_timeout_s: Seconds = 3600.0
     connect_timeout_s: Seconds = 10.0
     prepared_statements: bool = True  # false behind a transaction-pooling proxy
+    scan_connections: Annotated[int, Meta(ge=1, le=8)] = (
+        2  # a big table is scanned in as many parts
+    )
 
 
 class PostgresTarget(Strict, frozen=True, tag="postgres", tag_field="kind"):

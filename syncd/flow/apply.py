@@ -29,6 +29,7 @@ from syncd.flow.model import (
     Write,
 )
 from syncd.flow.ports import Cargo, Fresh, Import, Lease, Ledger, Target, Tx, Unit
+from syncd.flow.proof import assert_ours
 
 T = TypeVar("T")
 
@@ -164,6 +165,7 @@ class Applier:
         writes = [s for s in batch.settled if s.decision.write is not Write.NOTHING]
         stored: Mapping[bytes, Row] = {}
         if writes:
+            assert_ours(plan, self._decider.hasher, batch, self._decider.forced)
             stored = await shores.target.write(
                 tx, plan, [(s.key, s.row, s.decision) for s in writes]
             )

@@ -99,7 +99,7 @@ class Decider:
         self.fingerprint = hasher.row_plan(plan.columns)
         self._ledger = ledger
         self._target = target
-        self._forced = forced or {}
+        self.forced = forced or {}
         self._text_key = any(kind is Kind.TEXT for kind in plan.key_types)
 
     async def decide(self, tx: Tx, reads: Sequence[Read]) -> Batch:
@@ -120,7 +120,7 @@ class Decider:
                 batch.settled.append(parked)
                 continue
             same = compare(self.plan, entry, fingerprint, *self._place()) is Verdict.SAME
-            if same and read.key not in self._forced:
+            if same and read.key not in self.forced:
                 batch.touched.append(read)
             else:
                 changed.append(_Changed(read, entry, fingerprint, hashes))
@@ -132,6 +132,7 @@ class Decider:
         """Judge records that the source provably lacks."""
         batch = Batch(await self._ledger.lock(tx, self.plan, keys))
         targets = await self._target.lock(tx, self.plan, keys)
+        batch.locked = targets
         await failpoint("decide.absent_locked")
         held = self._hashes_held(targets)
         for key in keys:
@@ -258,7 +259,7 @@ class Decider:
             draft=row,
             target=target,
             hashes=hashes,
-            forced=self._forced.get(read.key, {}),
+            forced=self.forced.get(read.key, {}),
             previous_run=self.sight.previous_run,
         )
         return self._completed(change.entry, _restored(self.plan, change.entry, decision))

@@ -16,7 +16,7 @@ from syncd.failpoints import failpoint
 from syncd.flow.apply import Packed, Tally
 from syncd.flow.guard import Evidence
 from syncd.flow.model import Counts, Issue, Outcome, Plan, Read
-from syncd.flow.ports import Block, Emit, Snapshot, Unit
+from syncd.flow.ports import Block, Emit, Snapshot, Span, Unit
 from syncd.flow.survey import Finding, survey
 
 # Told once per row that has no key of its own to be counted under.
@@ -32,7 +32,7 @@ T = TypeVar("T")
 Apply = Callable[[Sequence[Read]], Awaitable[None]]
 Pack = Callable[[Sequence[Read]], Packed | None]
 Load = Callable[[Sequence[Packed]], Awaitable[bool]]
-LedgerScan = Callable[[Emit], Awaitable[int]]
+LedgerScan = Callable[[Emit, Span], Awaitable[int]]
 Advance = Callable[[int], None]
 
 
@@ -125,11 +125,21 @@ class EntityPass:
 
         await self._spread(produce, store)
 
-    async def bring(self, scan_ledger: LedgerScan, apply: Apply, advance: Advance) -> None:
-        """Survey, fetch the suspects and apply them; collect the absentees."""
+    async def bring(
+        self,
+        spans: Sequence[Span],
+        scan_ledger: LedgerScan,
+        apply: Apply,
+        advance: Advance,
+    ) -> None:
+        """Survey, fetch the suspects and apply them; collect the absentees.
+
+        The spans are surveyed side by side, each on connections of its own.
+        """
 
         async def produce(send: ObjectSendStream[list[Read]]) -> None:
             waiting: list[bytes] = []
+            turn = anyio.Lock()  # one finding at a time, whichever survey it comes from
 
             async def flush(least: int) -> None:
                 while len(waiting) >= least and waiting:
@@ -138,18 +148,29 @@ class EntityPass:
                     await self._fetch(keys, send)
 
             async def consume(finding: Finding) -> None:
-                self._miss(finding.absentees)
-                waiting.extend(finding.suspects)
-                advance(finding.equal + len(finding.suspects))
-                await failpoint("survey.step")
-                await flush(self._batch_rows)
+                async with turn:
+                    self._miss(finding.absentees)
+                    waiting.extend(finding.suspects)
+                    advance(finding.equal + len(finding.suspects))
+                    await failpoint("survey.step")
+                    await flush(self._batch_rows)
 
-            totals = await survey(self._scan_source, scan_ledger, consume)
+            async def survey_span(span: Span) -> None:
+                totals = await survey(
+                    lambda emit: self._scan_source(emit, span),
+                    lambda emit: scan_ledger(emit, span),
+                    consume,
+                )
+                self.source_rows += totals.source_rows
+                self.equal += totals.equal
+                self.remembered += totals.ledger_rows
+
+            async with anyio.create_task_group() as tasks:
+                for span in spans:
+                    tasks.start_soon(survey_span, span)
+            self.absent.sort()
             await failpoint("survey.done")
             await flush(1)
-            self.source_rows = totals.source_rows
-            self.equal = totals.equal
-            self.remembered = totals.ledger_rows
 
         await self._spread(produce, apply)
 
@@ -216,11 +237,11 @@ class EntityPass:
                 hint="look at the dump; if it is right, empty the target by hand",
             )
 
-    async def _scan_source(self, emit: Emit) -> int:
+    async def _scan_source(self, emit: Emit, span: Span) -> int:
         async def forward(block: Block) -> None:
             await emit(block)
 
-        return await self._snapshot.scan(self.plan, forward, self.told.tell)
+        return await self._snapshot.scan(self.plan, forward, self.told.tell, span)
 
     async def _fetch(self, keys: list[bytes], send: ObjectSendStream[list[Read]]) -> None:
         await failpoint("fetch.begin")

@@ -223,7 +223,7 @@ class Pass:
             read.source_rows = read.equal = entity.settled_rows
             running.ended.notes.append("the same content as last time: nothing was read")
             advance(entity.settled_rows)
-        elif await self._ground.shores.retry(lambda: ledger.is_empty(plan)):
+        elif (extent := await self._ground.shores.retry(lambda: ledger.extent(plan))) is None:
             applier = running.applier
             empty = await self._ground.shores.target.is_empty(plan)
             if not empty:
@@ -232,7 +232,8 @@ class Pass:
             await read.load(pack, applier.load, applier.apply, advance)
         else:
             await read.bring(
-                lambda emit: ledger.scan(plan, entity.digest_epoch, emit),
+                await self._ground.snapshot.spans(plan, extent, entity.expected_rows),
+                lambda emit, span: ledger.scan(plan, entity.digest_epoch, emit, span),
                 running.applier.apply,
                 advance,
             )

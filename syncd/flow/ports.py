@@ -45,6 +45,16 @@ EmitReads: TypeAlias = Callable[[list[Read]], Awaitable[None]]
 Tell: TypeAlias = Callable[[Issue], None]
 
 
+class Span(Struct, frozen=True):
+    """Keys from ``first`` on and before ``end``; b"" leaves a side open."""
+
+    first: bytes = b""
+    end: bytes = b""
+
+
+WHOLE = Span()
+
+
 class Snapshot(Protocol):
     """One consistent look at the source; valid inside ``Source.open``.
 
@@ -62,7 +72,13 @@ class Snapshot(Protocol):
     async def digest_spec(self, plan: Plan) -> str:
         """Text that changes when stored digests lose their meaning (the digest epoch)."""
 
-    async def scan(self, plan: Plan, emit: Emit, tell: Tell) -> int:
+    async def spans(self, plan: Plan, extent: tuple[bytes, bytes], rows: int) -> Sequence[Span]:
+        """What is best scanned side by side: ascending, and together all keys there can be.
+
+        ``extent`` are the first and the last key that is remembered, ``rows`` about how many.
+        """
+
+    async def scan(self, plan: Plan, emit: Emit, tell: Tell, within: Span = WHOLE) -> int:
         """Push every (key, digest) in key order; return the number of source rows read.
 
         Rows without a usable key, and rows whose key occurs twice, are told as issues, count as
@@ -77,7 +93,7 @@ class Snapshot(Protocol):
         """
 
     async def fetch(self, plan: Plan, keys: Sequence[bytes]) -> list[Read]:
-        """Rows of the given keys (ascending over successive calls), in key order.
+        """Rows of the given keys, in key order.
 
         A key that is not there any more is left out; a key that occurs twice comes back with an
         issue of severity ERROR.
@@ -210,9 +226,6 @@ class Fresh(Struct, frozen=True):
 class Ledger(Protocol):
     """The memory. Lives where the target is, so that both commit together."""
 
-    async def is_empty(self, plan: Plan) -> bool:
-        """Whether nothing at all is remembered of the entity."""
-
     async def is_settled(self, plan: Plan) -> bool:
         """Whether no entry asks for a look in the next sweep."""
 
@@ -228,7 +241,10 @@ class Ledger(Protocol):
         ``outcome_unknown`` when the connection died while committing.
         """
 
-    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
+    async def extent(self, plan: Plan) -> tuple[bytes, bytes] | None:
+        """The first and the last key of all entries; None when nothing is remembered."""
+
+    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit, within: Span = WHOLE) -> int:
         """Push (key, digest) of every entry present at the source, in key order.
 
         The digest is -1 where it is unknown, of another epoch, or the entry is open:

@@ -175,7 +175,7 @@ class Runner:
         site = self._site
         return Shores(site.ledger, site.target, lease, site.retry, lambda: uuid.uuid4().hex)
 
-    async def _pass(  # noqa: PLR0913 - the ground of a pass is laid here, once
+    async def _pass(
         self,
         prepared: Prepared,
         started: Started,

@@ -11,10 +11,21 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from syncd.errors import FencedError
+from syncd.errors import FencedError, InvariantError
 from syncd.failpoints import failpoint
 from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan
-from syncd.flow.ports import Block, Cargo, Emit, Fresh, Import, Lease, Tx, Unit
+from syncd.flow.ports import (
+    WHOLE,
+    Block,
+    Cargo,
+    Emit,
+    Fresh,
+    Import,
+    Lease,
+    Span,
+    Tx,
+    Unit,
+)
 from syncd.ledger import entry_rows
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
@@ -26,7 +37,13 @@ from syncd.pg.transaction import PgTx, transaction
 _FENCE = "SELECT 1 FROM syncd_lease WHERE pipeline = $1 AND epoch = $2 FOR KEY SHARE"
 _SCAN = """
 SELECT key, CASE WHEN digest_epoch = $2 AND digest <> 0 AND NOT open THEN digest ELSE -1 END
-FROM syncd_fingerprint WHERE entity_id = $1 AND present ORDER BY key
+FROM syncd_fingerprint WHERE entity_id = $1 AND present AND key >= $3 ORDER BY key
+"""
+_SCAN_BEFORE = _SCAN.replace("ORDER BY", "AND key < $4 ORDER BY")
+_EXTENT = """
+(SELECT key FROM syncd_fingerprint WHERE entity_id = $1 ORDER BY key LIMIT 1)
+UNION ALL
+(SELECT key FROM syncd_fingerprint WHERE entity_id = $1 ORDER BY key DESC LIMIT 1)
 """
 _LOCK = f"""
 SELECT {", ".join(entry_rows.COLUMNS)} FROM syncd_fingerprint
@@ -45,13 +62,15 @@ _UPSERT = f"""
 INSERT INTO syncd_fingerprint SELECT * FROM pg_temp.syncd_stage_entry
 ON CONFLICT (entity_id, key) DO UPDATE SET changed_at = excluded.changed_at,
 {", ".join(f"{c} = excluded.{c}" for c in entry_rows.COLUMNS if c not in _KEPT_ON_UPDATE)}
+WHERE (syncd_fingerprint.source_epoch, syncd_fingerprint.position)
+      <= (excluded.source_epoch, excluded.position)
 """
 _DROP_STAGE = "DROP TABLE pg_temp.syncd_stage_entry"
 _TOUCH = """
 UPDATE syncd_fingerprint f
 SET digest = u.digest, digest_epoch = $4, source_epoch = $5, position = $6, unsettled = false
 FROM unnest($2::bytea[], $3::bigint[]) AS u (key, digest)
-WHERE f.entity_id = $1 AND f.key = u.key
+WHERE f.entity_id = $1 AND f.key = u.key AND (f.source_epoch, f.position) <= ($5, $6)
 """
 _LIVE = """
 SELECT key FROM syncd_fingerprint
@@ -89,7 +108,8 @@ FROM unnest($3::bytea[], $4::text[], $5::text[]) AS u (key, type, outcome)
 """
 _UNIT = """
 INSERT INTO syncd_work_unit (run_id, entity_id, unit_id, attempt, counts, redone)
-SELECT $1, $2, $3, attempts, $4::jsonb, $5::jsonb FROM syncd_run WHERE run_id = $1
+SELECT $1, $2, $3, attempts, $4::jsonb, $5::jsonb FROM syncd_run
+WHERE run_id = $1 AND epoch = $6
 """
 _FIND_UNIT = """
 SELECT counts::text AS counts, redone::text AS redone FROM syncd_work_unit
@@ -99,8 +119,9 @@ _SHAPES = "SELECT shape, columns FROM syncd_shape WHERE entity_id = $1"
 _UNSETTLED = """
 SELECT EXISTS (SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1 AND unsettled)
 """
-_ANY_ENTRY = "SELECT EXISTS (SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1)"
 BLOCK_BYTES: Final = 256 * 1024
+_WENT_BACK: Final = "an entry would go back to an earlier position of the source"  # I5
+_NOT_OURS: Final = "the run has an epoch that is not the one of this transaction"  # I9
 _NAMES: Final = "\x1f"  # between names of columns, which may hold a comma
 
 
@@ -125,6 +146,7 @@ class PostgresLedger:
                     f"pipeline {lease.pipeline}: the lease is not at epoch {lease.epoch} any more",
                     hint="another instance has taken over; this one wrote nothing and stops",
                 )
+            tx.epoch = lease.epoch
             await failpoint("ledger.fenced")
             yield tx
 
@@ -140,11 +162,12 @@ class PostgresLedger:
         names = [column.into for column in plan.drafted]
         self._remaps[plan.entity_id] = {row["shape"]: _remap(row["columns"], names) for row in rows}
 
-    async def is_empty(self, plan: Plan) -> bool:
-        """Whether nothing at all is remembered of the entity."""
+    async def extent(self, plan: Plan) -> tuple[bytes, bytes] | None:
+        """The first and the last key of all entries; None when nothing is remembered."""
         with translate("looking for entries"):
             async with self._connections.acquire() as connection:
-                return not await connection.fetchval(self._sql(_ANY_ENTRY), plan.entity_id)
+                keys = await connection.fetch(self._sql(_EXTENT), plan.entity_id)
+        return (keys[0]["key"], keys[-1]["key"]) if keys else None
 
     async def is_settled(self, plan: Plan) -> bool:
         """Whether no entry asks for a look in the next sweep."""
@@ -152,7 +175,7 @@ class PostgresLedger:
             async with self._connections.acquire() as connection:
                 return not await connection.fetchval(self._sql(_UNSETTLED), plan.entity_id)
 
-    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
+    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit, within: Span = WHOLE) -> int:
         """Push (key, digest) of every entry that the source had when last looked at."""
         cutter = BlockCutter(BLOCK_BYTES)
 
@@ -164,8 +187,9 @@ class PostgresLedger:
         with translate("reading the ledger"):
             async with self._connections.acquire() as connection:
                 await failpoint("ledger.scan")
+                statement, ends = (_SCAN_BEFORE, [within.end]) if within.end else (_SCAN, [])
                 await connection.copy_from_query(
-                    self._sql(_SCAN), plan.entity_id, digest_epoch,
+                    self._sql(statement), plan.entity_id, digest_epoch, within.first, *ends,
                     output=receive, format="binary",
                 )  # fmt: skip
         last: Block | None = cutter.finish()
@@ -212,7 +236,7 @@ class PostgresLedger:
             await failpoint("ledger.stage")
             await _copy(connection, "syncd_stage_entry", [rows])
             await failpoint("ledger.copied")
-            await connection.execute(self._sql(_UPSERT))
+            _expect(plan, len(entries), await connection.execute(self._sql(_UPSERT)), _WENT_BACK)
             await failpoint("ledger.upserted")
             await connection.execute(_DROP_STAGE)
         if imports:
@@ -231,9 +255,10 @@ class PostgresLedger:
         """Refresh digest and position of rows that the fingerprint proved unchanged."""
         await failpoint("ledger.touch")
         connection, _ = _of(tx)
-        await connection.execute(
+        done = await connection.execute(
             self._sql(_TOUCH), plan.entity_id, keys, digests, digest_epoch, source_epoch, position
         )
+        _expect(plan, len(keys), done, _WENT_BACK)
 
     async def live(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> frozenset[bytes]:
         """Which of ``keys`` are live: parents that have landed."""
@@ -244,12 +269,13 @@ class PostgresLedger:
     async def unit(self, tx: Tx, run_id: int, plan: Plan, unit: Unit) -> None:
         """Note a work unit in the same transaction."""
         await failpoint("ledger.unit")
-        connection, _ = _of(tx)
+        assert isinstance(tx, PgTx)
         counts = _as_json(unit.present, unit.absent)
         redone = _as_json(unit.present_redone, unit.absent_redone)
-        await connection.execute(
-            self._sql(_UNIT), run_id, plan.entity_id, unit.unit_id, counts, redone
+        done = await tx.connection.execute(
+            self._sql(_UNIT), run_id, plan.entity_id, unit.unit_id, counts, redone, tx.epoch
         )
+        _expect(plan, 1, done, _NOT_OURS)
 
     async def find_unit(self, run_id: int, plan: Plan, unit_id: str) -> Unit | None:
         """The work unit, if its transaction did commit."""
@@ -303,6 +329,15 @@ class PostgresLedger:
             [c.kind for _, c in conflicts], [c.base for _, c in conflicts],
             [c.source for _, c in conflicts], [c.target for _, c in conflicts],
         )  # fmt: skip
+
+
+def _expect(plan: Plan, rows: int, tag: str, broken: str) -> None:
+    """Raise InvariantError when a statement did not touch as many rows as it must."""
+    if int(tag.rsplit(" ", 1)[-1]) != rows:
+        raise InvariantError(
+            f"entity {plan.name}: {broken}; the batch was rolled back",
+            hint="nothing of it was written; please report this with the run's id",
+        )
 
 
 def to_unit(unit_id: str, counts: str, redone: str) -> Unit:

@@ -35,11 +35,15 @@ _READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 class PgTx:
-    """The open transaction; ``writes`` is false for a look that must not lock or change."""
+    """The open transaction; ``writes`` is false for a look that must not lock or change.
+
+    ``epoch`` is that of the lease under which it was begun.
+    """
 
     def __init__(self, connection: Connection, *, writes: bool) -> None:
         self.connection = connection
         self.writes = writes
+        self.epoch = 0
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from syncd.config import FilesSource
 from syncd.errors import ConfigError, SyncdError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import ColumnType, Found, Issue, Plan, Read, Shape
-from syncd.flow.ports import Emit, EmitReads, Tell
+from syncd.flow.ports import WHOLE, Emit, EmitReads, Span, Tell
 from syncd.sources.dump_entity import DumpEntity, records_of
 from syncd.sources.dump_files import DumpFile, Opener
 from syncd.sources.dump_root import opening
@@ -163,8 +163,14 @@ class DumpSnapshot:
         """Everything that a digest depends on beside the bytes of its record, as JSON."""
         return (await self._entity(plan)).digest_spec()
 
-    async def scan(self, plan: Plan, emit: Emit, tell: Tell) -> int:
+    async def spans(self, plan: Plan, extent: tuple[bytes, bytes], rows: int) -> Sequence[Span]:
+        """A file is read from its beginning to its end."""
+        del plan, extent, rows
+        return (WHOLE,)
+
+    async def scan(self, plan: Plan, emit: Emit, tell: Tell, within: Span = WHOLE) -> int:
         """Index the file anew and push its keys; see the class for what is told."""
+        assert within == WHOLE
         entity = await self._indexed(plan, tell)
         blocks = entity.blocks()
         while block := await to_thread.run_sync(next, blocks, None):

@@ -25,7 +25,7 @@ from syncd.errors import (
 )
 from syncd.flow.keys import KeyIssue, decode_key
 from syncd.flow.model import Kind, Plan, Read, Shape
-from syncd.flow.ports import Emit, EmitReads, Snapshot, Tell
+from syncd.flow.ports import WHOLE, Emit, EmitReads, Snapshot, Span, Tell
 from syncd.pg.catalog import query_columns, table_columns
 from syncd.pg.connect import (
     Connection,
@@ -45,6 +45,7 @@ from syncd.sources.postgres_records import (
     key_of,
     twice,
 )
+from syncd.sources.postgres_spans import SPLIT_ROWS_MIN, scan_of, split
 from syncd.sources.postgres_sql import Query, Statements, compile_statements, derived
 from syncd.sources.postgres_stream import Stream
 
@@ -52,18 +53,11 @@ __all__ = ["PostgresReader", "Query"]
 
 _PIECE_ROWS: Final = 1000  # what a core has in its cache, with all that is made of it
 _OPEN_MAX: Final = 3  # snapshots at the same time: a nightly pass, and two claims of events
-_CONNECTIONS_MAX: Final = 2 * _OPEN_MAX + 1  # and one to describe
 _ROLLBACK_S_MAX: Final = 5.0
 _VERSION_MIN: Final = 14  # hash_record_extended came with it
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _LOOK: Final = "SELECT 1"  # the first query of a transaction is what takes its snapshot
-# A digest scan is bound by one core of the server; it may use a second where one is idle. Its
-# rows are so small that the planner's price for handing them over is far too high.
-_PARALLEL: Final = (
-    "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; "
-    "SET LOCAL min_parallel_index_scan_size = 0; SET LOCAL max_parallel_workers_per_gather = 1"
-)
 _NO_TIMEOUT: Final = "SET LOCAL statement_timeout = 0"  # see Stream
 _POSITION: Final = """
 SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
@@ -107,8 +101,9 @@ class PostgresReader:
                 read_only=True,
                 prepared_statements=config.prepared_statements,
             ),
-            size_max=_CONNECTIONS_MAX,
+            size_max=connections_max(config.scan_connections),
         )
+        self.scans = config.scan_connections
         self._opens = anyio.Semaphore(_OPEN_MAX)
         self.shares_snapshots = True
 
@@ -138,8 +133,22 @@ class PostgresReader:
         await self.connections.close()
 
 
+def connections_max(scans: int) -> int:
+    """Connections of a reader whose snapshots scan ``scans`` spans side by side."""
+    return (1 + scans) * _OPEN_MAX + 1  # one to fetch for each snapshot, and one to describe
+
+
+class _Lane:
+    """A connection for one stream at a time, opened when it is first needed."""
+
+    def __init__(self) -> None:
+        self.stack = AsyncExitStack()
+        self.connection: Connection | None = None
+        self.lock = anyio.Lock()
+
+
 class _Snapshot:
-    """One consistent look: ``_main`` fetches, a second connection streams once it is needed."""
+    """One consistent look: ``_main`` fetches, lanes stream side by side once they are needed."""
 
     def __init__(
         self, reader: PostgresReader, tables: Mapping[str, str | Query], stack: AsyncExitStack
@@ -148,17 +157,16 @@ class _Snapshot:
         self._reader = reader
         self._tables = tables
         self._stack = stack
-        self._stream_stack = AsyncExitStack()
         self._statements: dict[str, Statements] = {}
         self._snapshot_id = ""
-        self._streaming: Connection | None = None
         self._fetch_lock = anyio.Lock()
-        self._stream_lock = anyio.Lock()
+        self._lanes = [_Lane() for _ in range(reader.scans)]
 
     async def begin(self) -> None:
         """Take the position, then the snapshot."""
         self._main, self.position = await self._opened(self._stack)
-        self._stack.push_async_callback(self._stream_stack.aclose)
+        for lane in self._lanes:
+            self._stack.push_async_callback(lane.stack.aclose)
         if self._reader.shares_snapshots:
             with translate("sharing a snapshot of the source"):
                 self._snapshot_id = await _exported(self._main)
@@ -166,7 +174,7 @@ class _Snapshot:
             # Two looks of their own: nothing may be concluded beyond the earlier one.
             with translate("beginning to read the source"):
                 await self._main.execute(_LOOK)
-            await self._imported()
+            await self._imported(self._lanes[0])
 
     async def identity(self, plan: Plan) -> str:
         """Nothing is cheap that proves a whole table unchanged."""
@@ -189,17 +197,26 @@ class _Snapshot:
         ]
         return "\n".join(parts)
 
-    async def scan(self, plan: Plan, emit: Emit, tell: Tell) -> int:
+    async def spans(self, plan: Plan, extent: tuple[bytes, bytes], rows: int) -> Sequence[Span]:
+        """A big table in as many spans as there are lanes, where an index serves each."""
+        statements = await self._compiled(plan)
+        # Lanes that cannot share a snapshot would each see a moment of their own.
+        if rows < SPLIT_ROWS_MIN or not statements.scan_from or not self._snapshot_id:
+            return (WHOLE,)
+        return split(plan.key_types[0], extent, len(self._lanes))
+
+    async def scan(self, plan: Plan, emit: Emit, tell: Tell, within: Span = WHOLE) -> int:
         """Push every (key, digest) in key order; the number of rows read."""
         statements = await self._compiled(plan)
         records = KeyRecords(statements.width, statements.rows.key_field, tell)
-        return await self._stream(plan, statements.scan, records, emit, "binary")
+        query = scan_of(statements, plan.key_types[0], within)
+        return await self._stream(plan, query, records, emit, "binary")
 
     async def read(self, plan: Plan, emit: EmitReads, tell: Tell) -> int:
         """Push every row in key order; the number of rows read."""
         statements = await self._compiled(plan)
         lines = RowLines(statements.rows, self._reader.piece_rows, tell)
-        return await self._stream(plan, statements.read, lines, emit, "text")
+        return await self._stream(plan, (statements.read, []), lines, emit, "text")
 
     async def fetch(self, plan: Plan, keys: Sequence[bytes]) -> list[Read]:
         """Rows of ``keys`` that are there, in key order.
@@ -250,7 +267,7 @@ class _Snapshot:
     async def _stream(
         self,
         plan: Plan,
-        statement: str,
+        query: tuple[str, Sequence[str]],
         collector: Collector[_T],
         emit: Callable[[_T], Awaitable[None]],
         form: Literal["binary", "text"],
@@ -262,16 +279,17 @@ class _Snapshot:
         """
         doing = f"entity {plan.name}: reading the source"
         stream = Stream(collector, emit, self._reader.silence_s_max)
-        async with self._stream_lock:
-            connection = await self._imported()
+        lane = next((lane for lane in self._lanes if not lane.lock.locked()), self._lanes[0])
+        async with lane.lock:
+            connection = await self._imported(lane)
             try:
                 with translate(doing, reading=True):
-                    await stream.copy(connection, statement, form)
+                    await stream.copy(connection, *query, form=form)
             finally:
                 if not stream.tag:
                     # The driver may have lost its place in the stream: never used again.
                     await close_connection(connection)
-                    await self._stream_stack.aclose()
+                    await lane.stack.aclose()
         if not stream.tag:
             raise TransientError(
                 f"{doing}: nothing came for {self._reader.silence_s_max:g} s",
@@ -283,18 +301,18 @@ class _Snapshot:
             raise cut_off()
         return collector.rows
 
-    async def _imported(self) -> Connection:
-        """The connection for streams, on the same snapshot as the main one."""
-        if self._streaming is not None and not self._streaming.is_closed():
-            return self._streaming
-        connection, position = await self._opened(self._stream_stack)
+    async def _imported(self, lane: _Lane) -> Connection:
+        """The lane's connection, on the same snapshot as the main one."""
+        if lane.connection is not None and not lane.connection.is_closed():
+            return lane.connection
+        connection, position = await self._opened(lane.stack)
         with translate("beginning to read the source"):
             if self._snapshot_id:
                 await self._share(connection)
             else:
                 self.position = min(self.position, position)
-            await connection.execute(f"{_NO_TIMEOUT}; {_LOOK}; {_PARALLEL}")
-        self._streaming = connection
+            await connection.execute(f"{_NO_TIMEOUT}; {_LOOK}")
+        lane.connection = connection
         return connection
 
     async def _share(self, connection: Connection) -> None:

@@ -26,6 +26,10 @@ from syncd.pg.dialect import (
 from syncd.sources.postgres_records import RECORD_BYTES, RowPlan
 
 _PART_BYTES: Final = {Kind.INTEGER: 8, Kind.UUID: 16}
+# Whose order is that of the bytes of the key, by the column's own index.
+_SPLIT_TYPES: Final = {
+    "smallint": Kind.INTEGER, "integer": Kind.INTEGER, "bigint": Kind.INTEGER, "uuid": Kind.UUID,
+}  # fmt: skip
 # Text types that compare in a way of their own, and whose indexes do.
 _PADDED_OR_FOLDED: Final = ("character", "bpchar", "citext")
 
@@ -41,12 +45,17 @@ class Statements(Struct, frozen=True):
 
     ``width`` is the size of a record of (key, digest) when all have the same, else 0. ``scan``
     gives keys and digests, ``read`` the canonical columns with the digest last; both in key order.
+    ``scan_from``, ``scan_before`` and ``scan_between`` give those whose first part of the key is
+    not before the first argument, or before the last; '' where an index would not serve.
     ``fetch`` gives the digest and then the columns, of the keys bound as one array per part.
     ``fetch_folded`` finds the keys whose text is not stored in NFC; it cannot use an index.
     ``rows`` says how what comes back becomes a Read.
     """
 
     scan: str
+    scan_from: str
+    scan_before: str
+    scan_between: str
     read: str
     fetch: str
     fetch_folded: str
@@ -85,8 +94,14 @@ def compile_statements(plan: Plan, table: str | Query, found: Mapping[str, Found
     columns = [canonical_sql(ref, native) for ref, native in zip(refs, natives, strict=True)]
     sent = [digest, *(f"textsend({column})" for column in columns)]
     order = f"ORDER BY {key.order_sql()}"
+    pairs, parts = [key.bytes_sql(), digest], key.bounds(found)
+    bounded = [f"WHERE {' AND '.join(part)} {order}" if part else "" for part in parts]
+    scans = [_select(pairs, source, rest) if rest else "" for rest in bounded]
     return Statements(
-        scan=_select([key.bytes_sql(), digest], source, order),
+        scan=_select(pairs, source, order),
+        scan_from=scans[0],
+        scan_before=scans[1],
+        scan_between=scans[2],
         read=_select([*columns, digest], source, order),
         fetch=_select(sent, source, key.matches()),
         fetch_folded=_select(sent, source, key.matches_folded()) if key.texts else "",
@@ -141,6 +156,20 @@ class _Key:
 
     def order_sql(self) -> str:
         return order_sql(self._refs, self._natives, self._kinds)
+
+    def bounds(self, found: Mapping[str, Found]) -> list[list[str]]:
+        """Conditions on the first part: from $1 on, before $1, from $1 on and before $2.
+
+        Empty unless a plain index serves them and no row is left out for being NULL.
+        """
+        ref, native, kind = self._parts[0]
+        column = self._plan.columns[self._plan.key[0]]
+        if _SPLIT_TYPES.get(native) is not kind or found[column.name].nullable:
+            return [[], [], []]
+        left, one = _comparison(ref, native, kind, "$1::text", "")
+        _, two = _comparison(ref, native, kind, "$2::text", "")
+        since, before = f"{left} >= {one}", f"{left} < {{}}"
+        return [[since], [before.format(one)], [since, before.format(two)]]
 
     def width(self) -> int:
         if not all(kind in _PART_BYTES for kind in self._kinds):

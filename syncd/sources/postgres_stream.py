@@ -5,7 +5,7 @@ may take hours; so it is off for these statements, and silence is what is limite
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, Literal, TypeVar
 
 import anyio
@@ -50,7 +50,12 @@ class Stream(Generic[_T]):
         self.tag = ""
 
     async def copy(
-        self, connection: Connection, statement: str, form: Literal["binary", "text"]
+        self,
+        connection: Connection,
+        statement: str,
+        arguments: Sequence[str],
+        *,
+        form: Literal["binary", "text"],
     ) -> None:
         """Run the COPY; ``tag`` is what the server said at its end, '' when it was given up.
 
@@ -60,7 +65,7 @@ class Stream(Generic[_T]):
         with self._scope as scope:
             scope.deadline = anyio.current_time() + self._silence_s
             self.tag = await connection.copy_from_query(
-                statement, output=self._take, format=form, timeout=_NO_LIMIT_S
+                statement, *arguments, output=self._take, format=form, timeout=_NO_LIMIT_S
             )
         if self._kept.error is not None:
             raise self._kept.error

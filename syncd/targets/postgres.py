@@ -175,6 +175,7 @@ class PostgresTables:
             rows = await connection.fetch(table_sql.read_back(table, plan))
             await failpoint("target.read_back")
             stored = {row[0]: _canonical(table, row) for row in rows}
+            _assert_single(plan, len(rows) - len(stored))
             _assert_stored(plan, changes, stored)
         await connection.execute(table_sql.DROP_STAGE)
         await failpoint("target.written")
@@ -359,6 +360,16 @@ def _swallowed(plan: Plan) -> RowError:
         sqlstate="SYN01",
         constraint="swallowed_by_trigger",
     )
+
+
+def _assert_single(plan: Plan, doubled: int) -> None:
+    """Raise InvariantError when the target holds a key twice that was just written (I4)."""
+    if doubled:
+        raise InvariantError(
+            f"entity {plan.name}: {doubled} of the rows written are in the target twice; "
+            "the batch was rolled back",
+            hint="make the key unique in the target",
+        )
 
 
 def _assert_stored(

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from syncd.flow.keys import encode_key
 from syncd.flow.model import Issue, Kind, Read
-from syncd.flow.ports import Block, Snapshot
+from syncd.flow.ports import WHOLE, Block, Snapshot, Span
 from syncd.pg.dialect import split_copy_line
+from syncd.sources import postgres
 from tests.contracts.world import (
     FilesSourceCase,
     MemorySourceCase,
@@ -41,7 +43,9 @@ async def case(
     await made.source.close()
 
 
-async def scanned(snapshot: Snapshot) -> tuple[list[tuple[bytes, int]], int, list[Issue]]:
+async def scanned(
+    snapshot: Snapshot, within: Span = WHOLE
+) -> tuple[list[tuple[bytes, int]], int, list[Issue]]:
     """Keys and digests, the number of rows, and what was told."""
     blocks: list[Block] = []
     told: list[Issue] = []
@@ -49,7 +53,7 @@ async def scanned(snapshot: Snapshot) -> tuple[list[tuple[bytes, int]], int, lis
     async def emit(block: Block) -> None:
         blocks.append(block)
 
-    rows = await snapshot.scan(PLAN, emit, told.append)
+    rows = await snapshot.scan(PLAN, emit, told.append, within)
     return [record for block in blocks for record in records_of(block)], rows, told
 
 
@@ -131,6 +135,23 @@ async def test_a_scan_pushes_every_key_in_order(case: SourceCase) -> None:
     assert all(a < b for a, b in pairwise(key for key, _ in records))
     assert not {0, -1} & {digest for _, digest in records}
     assert (rows, told) == (7, [])
+
+
+async def test_the_spans_of_a_scan_are_its_whole(
+    case: SourceCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row is in exactly one of them, those beyond what is remembered too."""
+    monkeypatch.setattr(postgres, "SPLIT_ROWS_MIN", 1)
+    await case.put(SEVEN)
+    keys = [encode_key(PLAN.key_types, [b"%d" % number]) for number in (1, 10)]
+    async with case.source.open([PLAN]) as snapshot:
+        whole = await scanned(snapshot)
+        spans = await snapshot.spans(PLAN, (keys[0], keys[1]), 7)
+        parts = [await scanned(snapshot, span) for span in spans]
+    assert [span.first for span in spans[1:]] == [span.end for span in spans[:-1]]
+    assert (spans[0].first, spans[-1].end) == (b"", b"")
+    assert [record for records, _, _ in parts for record in records] == whole[0]
+    assert sum(rows for _, rows, _ in parts) == whole[1]
 
 
 async def test_a_digest_follows_the_row(case: SourceCase) -> None:

@@ -1,13 +1,14 @@
 """Every duty of ``Target``, ``Ledger`` and ``RunBook``, over the doubles and PostgreSQL alike."""
 
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
 
 from syncd.errors import FencedError, RowError, SyncdError
 from syncd.flow.model import ColumnConflict, Counts, Kind, Outcome, Read, State, Write
-from syncd.flow.ports import Block, Fresh, Import, Unit
+from syncd.flow.ports import WHOLE, Block, Fresh, Import, Span, Unit
 from tests.contracts.test_source import records_of
 from tests.contracts.world import (
     HASHER,
@@ -66,14 +67,16 @@ async def rows_of(shelter: Shelter) -> list[Read]:
     return found
 
 
-async def digests_of(shelter: Shelter, epoch: int = EPOCH) -> list[tuple[bytes, int]]:
-    """All of the ledger, as ``scan`` pushes it."""
+async def digests_of(
+    shelter: Shelter, epoch: int = EPOCH, within: Span = WHOLE
+) -> list[tuple[bytes, int]]:
+    """What ``scan`` pushes of the ledger."""
     blocks: list[Block] = []
 
     async def emit(block: Block) -> None:
         blocks.append(block)
 
-    pushed = await shelter.ledger.scan(shelter.plan, epoch, emit)
+    pushed = await shelter.ledger.scan(shelter.plan, epoch, emit, within)
     records = [record for block in blocks for record in records_of(block)]
     assert pushed == len(records)
     return records
@@ -206,7 +209,7 @@ async def test_target_and_ledger_commit_together_or_not_at_all(shelter: Shelter)
     with pytest.raises(RolledBackError):
         await write_and_fail()
     assert await rows_of(shelter) == []
-    assert await shelter.ledger.is_empty(plan)
+    assert await shelter.ledger.extent(plan) is None
 
 
 async def test_a_lease_that_was_taken_over_begins_nothing(shelter: Shelter) -> None:
@@ -228,11 +231,14 @@ async def test_a_look_sees_what_was_committed(shelter: Shelter) -> None:
 # -- the ledger ----------------------------------------------------------------------------------
 
 
-async def test_a_ledger_is_empty_until_something_is_remembered(shelter: Shelter) -> None:
-    """Nothing at all of the entity."""
-    assert await shelter.ledger.is_empty(shelter.plan)
+async def test_a_ledger_has_no_extent_until_something_is_remembered(shelter: Shelter) -> None:
+    """Then it is from the first to the last key, whatever the state of their entries."""
+    assert await shelter.ledger.extent(shelter.plan) is None
     await remember(shelter, 1)
-    assert not await shelter.ledger.is_empty(shelter.plan)
+    assert await shelter.ledger.extent(shelter.plan) == (key_of(1), key_of(1))
+    await remember(shelter, -7, present=False, state=State.SRC_DELETED)
+    await remember(shelter, 30, 20)
+    assert await shelter.ledger.extent(shelter.plan) == (key_of(-7), key_of(30))
 
 
 @pytest.mark.parametrize(
@@ -315,6 +321,17 @@ async def test_the_ledger_is_scanned_in_key_order(shelter: Shelter) -> None:
         (key_of(2), 1002),
         (key_of(10), 1010),
     ]
+
+
+@pytest.mark.parametrize("ends", [(), (2,), (-1, 2), (2, 3), (-50, 50)])
+async def test_spans_of_the_ledger_are_its_whole(shelter: Shelter, ends: tuple[int, ...]) -> None:
+    """Each entry is in exactly one span, on its edge too."""
+    await remember(shelter, 10, -1, 2, 3)
+    cuts = [b"", *map(key_of, ends), b""]
+    pushed = []
+    for first, end in pairwise(cuts):
+        pushed += await digests_of(shelter, within=Span(first, end))
+    assert pushed == await digests_of(shelter)
 
 
 async def test_a_digest_that_proves_nothing_is_minus_one(shelter: Shelter) -> None:

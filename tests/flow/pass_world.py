@@ -13,7 +13,7 @@ from syncd.errors import RowError, TransientError
 from syncd.flow.apply import Applier, Shores
 from syncd.flow.entity_pass import EntityPass
 from syncd.flow.model import MISSING, Counts, Decision, Entry, Plan, Read, Row, State, Write
-from syncd.flow.ports import Block, Emit, EmitReads, Import, Lease, Tell, Unit
+from syncd.flow.ports import WHOLE, Block, Emit, EmitReads, Import, Lease, Span, Tell, Unit
 from syncd.retry import with_backoff
 from tests.flow.batch_world import PLAN, SIGHT, decider, key
 from tests.flow.merge_world import HASHER
@@ -48,9 +48,13 @@ class Source:
         self.gone = {key(text) for text in gone}
         self.fetched: list[list[bytes]] = []
 
-    async def scan(self, _plan: Plan, emit: Emit, _tell: Tell) -> int:
+    async def scan(self, _plan: Plan, emit: Emit, _tell: Tell, within: Span = WHOLE) -> int:
         """All records in one block."""
-        records = [record(of, digest_of(row)) for of, row in sorted(self.rows.items())]
+        records = [
+            record(of, digest_of(row))
+            for of, row in sorted(self.rows.items())
+            if within.first <= of and (not within.end or of < within.end)
+        ]
         await emit(Block(b"".join(records), 0))
         return len(records)
 
@@ -112,7 +116,7 @@ class Store:
             raise
         _strike(fate, _AFTER_COMMIT)
 
-    async def scan(self, emit: Emit) -> int:
+    async def scan(self, emit: Emit, _within: Span) -> int:
         """Every entry present, as the real ledger tells its digests."""
         present = sorted(of for of, entry in self.entries.items() if entry.present)
         records = [record(of, self._told(self.entries[of])) for of in present]
@@ -222,7 +226,7 @@ class Attempt:
     async def run(self) -> Counts:
         """Bring, remove, look again, and add up."""
         read, applier = self.read, self.applier
-        await read.bring(self.store.scan, applier.apply, lambda _: None)
+        await read.bring([WHOLE], self.store.scan, applier.apply, lambda _: None)
         for at in range(0, len(read.absent), 3):
             await applier.remove(read.absent[at : at + 3])
         again, applier.tally.again = applier.tally.again, []

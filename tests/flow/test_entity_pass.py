@@ -15,7 +15,8 @@ from syncd.flow.apply import Packed, Tally
 from syncd.flow.entity_pass import EntityPass, Told
 from syncd.flow.guard import Evidence
 from syncd.flow.model import Counts, Issue, Outcome, Read, Row, Severity
-from syncd.flow.ports import Block, Emit, Unit
+from syncd.flow.pipeline import foremost
+from syncd.flow.ports import WHOLE, Block, Emit, Span, Unit
 from tests.flow.batch_world import PLAN, key
 from tests.flow.pass_world import (
     CLINGING,
@@ -41,13 +42,14 @@ def pass_over(source: Any, *, batch_rows: int = 3, writers: int = 1) -> EntityPa
     return EntityPass(PLAN, source, batch_rows=batch_rows, writers=writers, findings=2)
 
 
-def ledger_of(known: Mapping[str, Row | None]) -> Callable[[Emit], Any]:
+def ledger_of(known: Mapping[str, Row | None]) -> Callable[[Emit, Span], Any]:
     """A scan of entries in step with these rows; None is an entry of unknown digest."""
 
-    async def scan(emit: Emit) -> int:
+    async def scan(emit: Emit, within: Span) -> int:
         records = [
             record(key(text), -1 if row is None else digest_of(row))
             for text, row in sorted(known.items())
+            if within.first <= key(text) and (not within.end or key(text) < within.end)
         ]
         await emit(Block(b"".join(records), 0))
         return len(records)
@@ -199,18 +201,47 @@ async def test_a_night_fetches_suspects_and_notes_absentees() -> None:
     source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma"))
     before = {**rows(_1=b"Ada", _2=b"old", _9=b"Gus"), "3": None}
     read, applied = pass_over(source), Applied()
-    await read.bring(ledger_of(before), applied.apply, applied.advanced.append)
+    await read.bring([WHOLE], ledger_of(before), applied.apply, applied.advanced.append)
     assert applied.keys == keys("2", "3", "4")
     assert read.absent == keys("9")
     assert (read.source_rows, read.equal, read.suspects, read.remembered) == (4, 1, 3, 4)
     assert sum(applied.advanced) == 4
 
 
+async def test_spans_are_surveyed_side_by_side_and_counted_together() -> None:
+    """What one survey of all would have found, in whatever order the two of them find it."""
+    source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma", _6=b"Zoe"))
+    before = {**rows(_1=b"Ada", _2=b"old", _0=b"Gus", _9=b"Lou", _4=b"Uma"), "3": None}
+    read, applied = pass_over(source), Applied()
+    spans = [Span(end=key("3")), Span(key("3"), key("5")), Span(key("5"))]
+    await read.bring(spans, ledger_of(before), applied.apply, applied.advanced.append)
+    assert sorted(applied.keys) == keys("2", "3", "6")
+    assert read.absent == keys("0", "9")
+    assert (read.source_rows, read.equal, read.suspects, read.remembered) == (5, 2, 3, 6)
+    assert sum(applied.advanced) == 5
+
+
+async def test_a_span_that_fails_ends_them_all() -> None:
+    """No absence is concluded from a part."""
+
+    class Broken(Source):
+        async def scan(self, plan: Any, emit: Emit, tell: Any, within: Span = WHOLE) -> int:
+            if within.first:
+                raise SourceError("cut off")
+            return await super().scan(plan, emit, tell, within)
+
+    read = pass_over(Broken(rows(_1=b"Ada", _7=b"Ida")))
+    spans, applied = [Span(end=key("3")), Span(key("3"))], Applied()
+    with pytest.raises(ExceptionGroup) as failed:
+        await read.bring(spans, ledger_of({}), applied.apply, applied.advanced.append)
+    assert isinstance(foremost(failed.value), SourceError)
+
+
 async def test_suspects_are_fetched_in_batches_of_the_size_asked_for() -> None:
     """Each batch is one question to the source, the last one the rest."""
     ids = [f"{n:02}" for n in range(8)]
     source, applied = Source({of: (of.encode(), b"x", None) for of in ids}), Applied()
-    await pass_over(source).bring(ledger_of({}), applied.apply, applied.advanced.append)
+    await pass_over(source).bring([WHOLE], ledger_of({}), applied.apply, applied.advanced.append)
     expected = [keys(*ids[:3]), keys(*ids[3:6]), keys(*ids[6:])]
     assert source.fetched == expected
     assert applied.batches == expected
@@ -220,7 +251,7 @@ async def test_what_is_gone_at_the_fetch_is_counted_and_not_applied() -> None:
     """A record that leaves between scan and fetch is stale; an empty batch is not applied."""
     source = Source(rows(_1=b"Ada", _2=b"Ida"), gone=["1", "2"])
     read, applied = pass_over(source), Applied()
-    await read.bring(ledger_of({}), applied.apply, applied.advanced.append)
+    await read.bring([WHOLE], ledger_of({}), applied.apply, applied.advanced.append)
     assert applied.batches == []
     assert (read.gone, read.suspects) == (2, 0)
     counts = read.counts(Tally(), [], attempt=1, held=0, reported=0)
@@ -240,7 +271,7 @@ async def test_no_batch_is_read_that_nobody_takes() -> None:
 
     async with anyio.create_task_group() as tasks:
         read = pass_over(source, batch_rows=2, writers=2)
-        tasks.start_soon(read.bring, ledger_of({}), hold, lambda _: None)
+        tasks.start_soon(read.bring, [WHOLE], ledger_of({}), hold, lambda _: None)
         for _ in range(50):
             await checkpoint()
         assert (begun, len(source.fetched)) == (2, 3)
@@ -257,7 +288,7 @@ async def test_an_error_of_a_writer_ends_the_pass() -> None:
         raise TransientError("the target is gone")
 
     with pytest.raises(ExceptionGroup) as info:
-        await pass_over(source, batch_rows=2).bring(ledger_of({}), refuse, lambda _: None)
+        await pass_over(source, batch_rows=2).bring([WHOLE], ledger_of({}), refuse, lambda _: None)
     assert info.group_contains(TransientError, match="target is gone")
     assert len(source.fetched) <= 3
 
@@ -266,13 +297,15 @@ async def test_an_incomplete_read_leaves_no_numbers_behind() -> None:
     """Its error comes out, and what the pass knows proves nothing about absences."""
 
     class CutOff(Source):
-        async def scan(self, plan: Any, emit: Emit, tell: Any) -> int:
-            await super().scan(plan, emit, tell)
+        async def scan(self, plan: Any, emit: Emit, tell: Any, within: Span = WHOLE) -> int:
+            await super().scan(plan, emit, tell, within)
             raise SourceError("the dump ends early")
 
     read, applied = pass_over(CutOff(rows(_1=b"Ada"))), Applied()
     with pytest.raises(ExceptionGroup) as info:
-        await read.bring(ledger_of(rows(_1=b"Ada", _2=b"Ida")), applied.apply, lambda _: None)
+        await read.bring(
+            [WHOLE], ledger_of(rows(_1=b"Ada", _2=b"Ida")), applied.apply, lambda _: None
+        )
     assert info.group_contains(SourceError, match="ends early")
     assert (read.source_rows, read.remembered) == (0, 0)
     assert read.evidence() == Evidence(0, 0)
@@ -289,11 +322,11 @@ async def test_there_is_a_bound_on_what_may_be_absent(
     before = {f"{n}": (b"%d" % n, b"x", None) for n in range(absent)}
     read, applied = pass_over(Source(rows(_9=b"Ada"))), Applied()
     if not is_refused:
-        await read.bring(ledger_of(before), applied.apply, applied.advanced.append)
+        await read.bring([WHOLE], ledger_of(before), applied.apply, applied.advanced.append)
         assert len(read.absent) == absent
         return
     with pytest.raises(ExceptionGroup) as info:
-        await read.bring(ledger_of(before), applied.apply, applied.advanced.append)
+        await read.bring([WHOLE], ledger_of(before), applied.apply, applied.advanced.append)
     assert info.group_contains(SourceError, match="more than 4 records are missing")
 
 

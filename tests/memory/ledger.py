@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from syncd.flow.model import PARKED, Entry, Outcome, Plan, State
-from syncd.flow.ports import Block, Cargo, Emit, Fresh, Import, Lease, Tx, Unit
+from syncd.flow.ports import WHOLE, Block, Cargo, Emit, Fresh, Import, Lease, Span, Tx, Unit
 from tests.memory.store import Store, of
 
 _HASH_BYTES: Final = 8
@@ -20,10 +20,11 @@ class MemoryLedger:
         self.block_rows = block_rows
         self._store = store
 
-    async def is_empty(self, plan: Plan) -> bool:
-        """Whether there is no entry."""
-        await self._store.point("ledger.is_empty")
-        return not self._store.state.entries.get(plan.entity_id)
+    async def extent(self, plan: Plan) -> tuple[bytes, bytes] | None:
+        """The first and the last key."""
+        await self._store.point("ledger.extent")
+        entries = self._store.state.entries.get(plan.entity_id)
+        return (min(entries), max(entries)) if entries else None
 
     async def is_settled(self, plan: Plan) -> bool:
         """Whether no entry is open, parked or of unknown digest."""
@@ -44,11 +45,15 @@ class MemoryLedger:
     async def load_shapes(self, plan: Plan) -> None:
         """There is one shape."""
 
-    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit) -> int:
+    async def scan(self, plan: Plan, digest_epoch: int, emit: Emit, within: Span = WHOLE) -> int:
         """Every entry present at the source, ``block_rows`` records a block."""
         await self._store.point("ledger.scan")
         entries = self._store.state.entries.get(plan.entity_id, {})
-        present = [entry for _, entry in sorted(entries.items()) if entry.present]
+        present = [
+            entry
+            for key, entry in sorted(entries.items())
+            if entry.present and within.first <= key and (not within.end or key < within.end)
+        ]
         records = [record(e.key, e.digest if _is_known(e, digest_epoch) else -1) for e in present]
         for block in blocks(records, self.block_rows):
             await self._store.point("ledger.block")

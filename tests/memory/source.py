@@ -7,7 +7,7 @@ from syncd.errors import SourceError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.keys import KeyIssue, encode_key
 from syncd.flow.model import Found, Issue, Plan, Read, Row, Severity, Shape
-from syncd.flow.ports import Block, Emit, EmitReads, Snapshot, Tell
+from syncd.flow.ports import WHOLE, Block, Emit, EmitReads, Snapshot, Span, Tell
 from tests.memory.ledger import record
 
 
@@ -55,10 +55,16 @@ class _MemorySnapshot:
         """The columns that are in the digest."""
         return f"memory {[column.name for column in plan.columns]}"
 
-    async def scan(self, plan: Plan, emit: Emit, tell: Tell) -> int:
-        """Every key with its digest."""
-        rows = self._rows[plan.name]
-        for at, read in enumerate(self._reads(plan, tell)):
+    async def spans(self, plan: Plan, extent: tuple[bytes, bytes], rows: int) -> Sequence[Span]:
+        """Two halves at the last key that is remembered, if it is not the only one."""
+        del plan, rows
+        first, last = extent
+        return (Span(end=last), Span(last)) if first != last else (WHOLE,)
+
+    async def scan(self, plan: Plan, emit: Emit, tell: Tell, within: Span = WHOLE) -> int:
+        """Every key with its digest; what has no key belongs to the first span."""
+        rows = [row for row in self._rows[plan.name] if _is_within(plan, row, within)]
+        for at, read in enumerate(self._reads(plan, tell, rows)):
             if at == self._source.cut_after:
                 raise SourceError("the dump ends here")
             await emit(Block(record(read.key, read.digest), 0))
@@ -66,7 +72,7 @@ class _MemorySnapshot:
 
     async def read(self, plan: Plan, emit: EmitReads, tell: Tell) -> int:
         """Every row, in batches."""
-        reads = self._reads(plan, tell)
+        reads = self._reads(plan, tell, self._rows[plan.name])
         for at in range(0, len(reads), self._source.batch_rows):
             if self._source.cut_after is not None and at >= self._source.cut_after:
                 raise SourceError("the dump ends here")
@@ -76,12 +82,13 @@ class _MemorySnapshot:
     async def fetch(self, plan: Plan, keys: Sequence[bytes]) -> list[Read]:
         """The rows that are there."""
         wanted = set(keys)
-        return [read for read in self._reads(plan, lambda _: None) if read.key in wanted]
+        found = self._reads(plan, lambda _: None, self._rows[plan.name])
+        return [read for read in found if read.key in wanted]
 
-    def _reads(self, plan: Plan, tell: Tell) -> list[Read]:
+    def _reads(self, plan: Plan, tell: Tell, rows: Sequence[Row]) -> list[Read]:
         """Each key once, in order; what has no key, and what repeats one, is told."""
         found: dict[bytes, Read] = {}
-        for row in self._rows[plan.name]:
+        for row in rows:
             try:
                 key = encode_key(plan.key_types, [row[at] for at in plan.key])
             except KeyIssue as issue:
@@ -94,3 +101,11 @@ class _MemorySnapshot:
             else:
                 found[key] = Read(key, row, self._source.digest(row))
         return [found[key] for key in sorted(found)]
+
+
+def _is_within(plan: Plan, row: Row, within: Span) -> bool:
+    try:
+        key = encode_key(plan.key_types, [row[at] for at in plan.key])
+    except KeyIssue:
+        return not within.first
+    return within.first <= key and (not within.end or key < within.end)

@@ -75,7 +75,7 @@ class Layer(MutableMapping[K, V], Generic[K, V]):
 
     def __contains__(self, key: object) -> bool:
         if key in self.changes:
-            return self.changes[key] is not _GONE  # type: ignore[index]
+            return self.changes[key] is not _GONE
         return key in self.base
 
     def __setitem__(self, key: K, value: V) -> None:

@@ -68,7 +68,7 @@ async def test_a_lost_connection_is_tried_again_and_leaves_no_place_taken(
             "WHERE application_name = 'syncd' AND datname = current_database()"
         )
 
-    for _ in range(postgres._CONNECTIONS_MAX + 1):
+    for _ in range(postgres.connections_max(2) + 1):
         async with reader.open([plan]) as snapshot:
             with pytest.raises(TransientError):
                 await snapshot.scan(plan, end_all, unexpected)
@@ -169,7 +169,7 @@ async def test_a_cancel_at_any_moment_is_quick_and_leaks_nothing(
     for step in range(60):
         with anyio.fail_after(4):
             await look(step * 0.002)
-    assert reader.connections.size <= postgres._CONNECTIONS_MAX
+    assert reader.connections.size <= postgres.connections_max(2)
     async with reader.open([plan]) as snapshot:
         assert (await scan(snapshot, plan)).rows == 40_000
     await until(partial(statements, admin, "COPY%"), wanted=False)
@@ -284,7 +284,7 @@ async def test_more_snapshots_than_connections_take_turns(
             for _ in range(12):
                 tasks.start_soon(look)
     assert done == [20] * 12
-    assert reader.connections.size <= postgres._CONNECTIONS_MAX
+    assert reader.connections.size <= postgres.connections_max(2)
 
 
 async def test_an_old_server_is_refused(
