@@ -216,14 +216,15 @@ POINTS: Final[Mapping[str, Point]] = {point.name: point for point in _ALL}
 
 
 class Armed(Struct):
-    """A point that waits for its ``nth`` passing; ``left`` counts down to 0."""
+    """A point that waits for its ``nth`` passing."""
 
     point: Point
     action: Action
-    left: int
+    nth: int
+    passed: int = 0
 
     def __str__(self) -> str:
-        return f"{self.point.name}={self.action.value}:{self.left}"
+        return f"{self.point.name}={self.action.value}:{self.nth}"
 
 
 class _Trap(Struct):
@@ -249,10 +250,10 @@ async def failpoint(name: str) -> None:
 
 async def _passed(trap: _Trap, name: str) -> None:
     armed = trap.armed.get(name)
-    if armed is None or not armed.left:
+    if armed is None:
         return
-    armed.left -= 1
-    if armed.left:
+    armed.passed += 1
+    if armed.passed != armed.nth:
         return
     trap.told(armed)
     await _strike(armed, trap)

@@ -43,6 +43,15 @@ class _Lot(Struct):
     reads: list[Read] = []
     rows: int = 0
 
+    def take(self, pack: Pack, reads: list[Read]) -> None:
+        """Add a piece, packed if it can be."""
+        self.rows += len(reads)
+        packed = pack(reads)
+        if packed is None:
+            self.reads += reads
+        else:
+            self.packed.append(packed)
+
 
 class Told(Struct):
     """Findings of the read: the first ``most`` are kept, all are counted."""
@@ -100,20 +109,18 @@ class EntityPass:
             async def emit(reads: list[Read]) -> None:
                 nonlocal lot
                 self.suspects += len(reads)
-                lot.rows += len(reads)
-                packed = pack(reads)
-                if packed is None:
-                    lot.reads += reads
-                else:
-                    lot.packed.append(packed)
-                if lot.rows >= self._batch_rows:
-                    full, lot = lot, _Lot()
-                    await failpoint("load.read")
-                    await send.send(full)
+                for at in range(0, len(reads), self._batch_rows):
+                    some = reads[at : at + self._batch_rows]
+                    if lot.rows + len(some) > self._batch_rows:
+                        full, lot = lot, _Lot()
+                        await failpoint("load.read")
+                        await send.send(full)
+                    lot.take(pack, some)
                 advance(len(reads))
 
             self.source_rows = await self._snapshot.read(self.plan, emit, self.told.tell)
             if lot.rows:
+                await failpoint("load.read")
                 await send.send(lot)
 
         async def store(lot: _Lot) -> None:

@@ -102,9 +102,8 @@ def pack_fresh(entity_id: int, common: Entry, fresh: Fresh) -> bytes:
     """Rows of new entries that share ``common``; both bases are equal."""
     tail = _NULL + _constants(entity_id, common, common.run_id, unsettled=False)
     rows = zip(fresh.keys, fresh.digests, fresh.fingerprints, fresh.hashes, strict=True)
-    sizes = [
-        {len(part) for part in parts} for parts in (fresh.keys, fresh.fingerprints, fresh.hashes)
-    ]
+    parts = (fresh.keys, fresh.fingerprints, fresh.hashes)
+    sizes = [{*map(len, part)} for part in parts]
     if all(len(found) == 1 for found in sizes):  # a row is packed at a stroke
         key, mark, base = (size for found in sizes for size in found)
         pack = Packer(f">hi{key}siqi{mark}si{base}s{len(tail)}s").pack

@@ -1,31 +1,84 @@
-"""A proxy between syncd and PostgreSQL that loses chosen COMMITs, or the answers to them.
+"""A proxy between syncd and PostgreSQL, on which a connection fails in one of eight ways.
 
-It copies bytes both ways. When the client sends its n-th COMMIT, over all connections, and n is
-one to cut, it either lets the server commit and drops the answer, or drops the COMMIT itself; then
-both ends are closed. The client sees the same both times: a connection that died while committing.
+It copies bytes both ways and asks at each moment whether something is to go wrong: for each piece
+that either side sends, and for each COMMIT and each COPY that the client begins. Several of these
+look the same to the client; what the server has done meanwhile is not.
 """
 
 import asyncio
+import socket
+import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Literal, Self, TypeAlias
+from enum import StrEnum
+from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 _COMMIT: Final = b"Q\x00\x00\x00\x0cCOMMIT;\x00"  # the simple query, as asyncpg sends it
+_COPY_IN: Final = b"G"  # the server's answer that it takes the rows of a COPY
 _CHUNK_BYTES: Final = 1 << 16
-Lost: TypeAlias = Literal["answer", "commit"]
-Choose: TypeAlias = Callable[[int], Lost | None]
+_TRICKLE_S: Final = 1.0
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 
 
-class CommitProxy:
-    """``choose`` gets the number of a COMMIT, from 1, and says what of it is to be lost."""
+class Fault(StrEnum):
+    """What goes wrong with one connection."""
+
+    CUT = "cut"
+    HALF_CLOSE = "half_close"  # the server is heard no more, and still hears
+    RESET = "reset"
+    TRICKLE = "trickle"  # one byte a second
+    BLACKHOLE = "blackhole"  # nothing arrives, and nothing says so
+    LOST_ANSWER = "lost_answer"  # COMMIT has been sent, and stands
+    LOST_COMMIT = "lost_commit"
+    CUT_COPY = "cut_copy"  # in the middle of the rows
+
+
+class When(StrEnum):
+    """Moments at which something may go wrong."""
+
+    SENT = "sent"
+    ANSWERED = "answered"
+    COMMIT = "commit"
+    COPY = "copy"
+
+
+class Moment(Struct, frozen=True):
+    """The n-th of its kind, from 1, over all connections."""
+
+    when: When
+    number: int
+
+
+Choose: TypeAlias = Callable[[Moment], Fault | None]
+
+
+class _Link:
+    """One connection of the client's, and the one to the server that belongs to it."""
+
+    def __init__(self, client: "_Ends", server: "_Ends") -> None:
+        self.from_client, self.to_client = client
+        self.from_server, self.to_server = server
+        self.fault: Fault | None = None
+        self.copying = False
+
+
+_Ends: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class FaultyProxy:
+    """``choose`` is asked at each moment what goes wrong with the connection that it is about."""
 
     def __init__(self, server_dsn: str, choose: Choose) -> None:
-        self.commits = 0
-        self.lost: list[Lost] = []
+        self.struck: list[Fault] = []
+        self.seen = Counter[When]()
         self._choose = choose
         self._server = urlsplit(server_dsn)
         self._port = 0
+        self._handlers = set[asyncio.Task[None]]()
 
     @property
     def dsn(self) -> str:
@@ -39,51 +92,91 @@ class CommitProxy:
     async def serve(cls, server_dsn: str, choose: Choose) -> AsyncIterator[Self]:
         """A proxy that listens for this block, on a port of its own."""
         proxy = cls(server_dsn, choose)
-        listener = await asyncio.start_server(proxy._connected, "127.0.0.1", 0)
+        listener = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
         proxy._port = listener.sockets[0].getsockname()[1]
         async with listener:
-            yield proxy
+            try:
+                yield proxy
+            finally:
+                listener.close()
+                for task in proxy._handlers:
+                    task.cancel()
+                await asyncio.gather(*proxy._handlers, return_exceptions=True)
 
-    async def _connected(
-        self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter
-    ) -> None:
+    def _accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        handler = asyncio.ensure_future(self._connected((from_client, to_client)))
+        self._handlers.add(handler)
+        handler.add_done_callback(self._handlers.discard)
+
+    async def _connected(self, client: "_Ends") -> None:
         host, port = self._server.hostname or "127.0.0.1", self._server.port or 5432
-        from_server, to_server = await asyncio.open_connection(host, port)
-        mute = asyncio.Event()  # the server's next answer is the one to lose
-        ways = [
-            asyncio.ensure_future(self._forth(from_client, to_server, mute)),
-            asyncio.ensure_future(_back(from_server, to_client, mute)),
-        ]
-        # Whichever way ends first, the connection has ended.
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        for end in (to_client, to_server):
-            end.close()
+        link = _Link(client, await asyncio.open_connection(host, port))
+        ways = [asyncio.ensure_future(self._forth(link)), asyncio.ensure_future(self._back(link))]
+        try:
+            # Whichever way ends first, the connection has ended.
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            if link.fault is Fault.RESET:
+                sock = link.to_client.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            for end in (link.to_client, link.to_server):
+                end.transport.abort()
 
-    async def _forth(
-        self, client: asyncio.StreamReader, server: asyncio.StreamWriter, mute: asyncio.Event
-    ) -> None:
-        while chunk := await client.read(_CHUNK_BYTES):
+    def _strike(self, link: _Link, *moments: When) -> Fault | None:
+        """What goes wrong now, once for each connection."""
+        for when in moments:
+            self.seen[when] += 1
+            fault = self._choose(Moment(when, self.seen[when])) if link.fault is None else None
+            if fault is not None:
+                link.fault = fault
+                self.struck.append(fault)
+        return link.fault
+
+    async def _forth(self, link: _Link) -> None:
+        while chunk := await link.from_client.read(_CHUNK_BYTES):
+            moments = [When.SENT]
             if chunk.endswith(_COMMIT):
-                self.commits += 1
-                lost = self._choose(self.commits)
-                if lost is not None:
-                    self.lost.append(lost)
-                if lost == "commit":
+                moments.append(When.COMMIT)
+            if link.copying:
+                link.copying = False
+                moments.append(When.COPY)
+            match self._strike(link, *moments):
+                case Fault.CUT | Fault.RESET | Fault.LOST_COMMIT:
                     return
-                if lost == "answer":
-                    mute.set()
-            server.write(chunk)
-            await server.drain()
+                case Fault.CUT_COPY:
+                    link.to_server.write(chunk[: len(chunk) // 2])
+                    await link.to_server.drain()
+                    return
+                case Fault.HALF_CLOSE if not link.to_client.is_closing():
+                    if link.to_client.can_write_eof():
+                        link.to_client.write_eof()
+                    await _send(link, link.to_server, chunk)
+                case Fault.BLACKHOLE:
+                    continue
+                case _:
+                    await _send(link, link.to_server, chunk)
+
+    async def _back(self, link: _Link) -> None:
+        while chunk := await link.from_server.read(_CHUNK_BYTES):
+            link.copying = chunk[:1] == _COPY_IN
+            match self._strike(link, When.ANSWERED):
+                case Fault.CUT | Fault.RESET | Fault.LOST_ANSWER:
+                    return
+                case Fault.HALF_CLOSE | Fault.BLACKHOLE:
+                    continue
+                case _:
+                    await _send(link, link.to_client, chunk)
 
 
-async def _back(
-    server: asyncio.StreamReader, client: asyncio.StreamWriter, mute: asyncio.Event
-) -> None:
-    while chunk := await server.read(_CHUNK_BYTES):
-        if mute.is_set():
-            return
-        client.write(chunk)
-        await client.drain()
+async def _send(link: _Link, end: asyncio.StreamWriter, chunk: bytes) -> None:
+    if link.fault is not Fault.TRICKLE:
+        end.write(chunk)
+        await end.drain()
+        return
+    for at in range(len(chunk)):
+        end.write(chunk[at : at + 1])
+        await end.drain()
+        await asyncio.sleep(_TRICKLE_S)

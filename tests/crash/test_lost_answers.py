@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from syncd.config import PostgresTarget, Secret
 from syncd.errors import SyncdError
 from syncd.reports import RunReport
-from tests.crash.proxy import CommitProxy, Lost
+from tests.crash.proxy import Fault, FaultyProxy, Moment, When
 from tests.crash.series import Series, crash_config
 from tests.pipeline.world import MakeDatabase, World
 
@@ -27,26 +27,26 @@ async def test_a_commit_whose_answer_is_lost_is_looked_up_and_never_done_twice(
     """Case 14: 20 cuts at random COMMITs: nothing doubled, nothing lost, the sums exact."""
     legacy, target = make_database("legacy"), make_database("target")
     series = await Series.begin(crash_config(legacy, target), seed=14)
-    losses: list[Lost] = []
+    losses: list[Fault] = []
 
-    def choose(_: int) -> Lost | None:
-        if series.dice.random() > CUT_SHARE:
+    def choose(moment: Moment) -> Fault | None:
+        if moment.when is not When.COMMIT or series.dice.random() > CUT_SHARE:
             return None
-        losses.append("answer" if len(losses) % 2 == 0 else "commit")
+        losses.append(Fault.LOST_COMMIT if len(losses) % 2 else Fault.LOST_ANSWER)
         return losses[-1]
 
     nights = attempts = 0
-    async with CommitProxy.serve(target, choose) as proxy:
+    async with FaultyProxy.serve(target, choose) as proxy:
         through = PostgresTarget(dsn=Secret(proxy.dsn))
         cut = World(replace(series.world.config, target=through))
-        while len(proxy.lost) < CUTS_MIN:
+        while len(proxy.struck) < CUTS_MIN:
             report, tried = await _night(cut, series)
             nights, attempts = nights + 1, attempts + tried
             await series.assert_whole(report, runs_max=ATTEMPTS_MAX)
             await series.a_day()
             await series.staff_type()
-    assert {"answer", "commit"} == set(proxy.lost)
-    survived = len(proxy.lost) - (attempts - nights)
+    assert {Fault.LOST_ANSWER, Fault.LOST_COMMIT} == set(proxy.struck)
+    survived = len(proxy.struck) - (attempts - nights)
     assert survived >= CUTS_MIN // 2, "too many cuts ended an attempt: was anything looked up?"
 
 

@@ -5,11 +5,15 @@ how it ended. The fork is killed here, before it is waited for, so that no other
 have its number.
 """
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, cast
 
@@ -17,7 +21,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from syncd import logs, secrets
+from syncd import failpoints, logs, secrets
 from syncd.app import connect
 from syncd.cli.main import main
 from syncd.config import Config
@@ -26,27 +30,38 @@ from syncd.reports import RunReport
 
 _POLL_S: Final = 0.001
 _RUN_S_MAX: Final = 60.0
+_CHUNK_BYTES: Final = 1 << 16
+_FIRED: Final = b"failpoint_fired"
 
 
 class Ask(Struct, frozen=True):
     """A run of ``config``, or of the command line with ``arguments``.
 
-    The fork gets ``signal_number`` after ``delay_s``; never, where that is None.
+    The fork gets ``signal_number`` after ``delay_s``; never, where that is None. With
+    ``failpoints`` (and ``arguments``, which read them) it gets it when the last of them fires.
+    ``headroom_bytes`` is the address space that it may take beyond what it has when it begins.
     """
 
     config: Config | None = None
     arguments: tuple[str, ...] = ()
     delay_s: float | None = None
     signal_number: int = signal.SIGKILL
+    failpoints: str = ""
+    headroom_bytes: int | None = None
 
 
 class Told(Struct, frozen=True):
-    """How a run ended: its exit code (minus the number of a signal) and its report, if any."""
+    """How a run ended: its exit code (minus the number of a signal) and its report, if any.
+
+    ``fired`` says whether a failpoint did; ``said`` is then what the run wrote to standard error.
+    """
 
     code: int
     signalled: bool
     seconds: float
     report: RunReport | None = None
+    fired: bool = False
+    said: str = ""
 
 
 class Zygote:
@@ -89,14 +104,21 @@ def _serve() -> None:
 
 
 def _forked(ask: Ask) -> Told:
-    reading, writing = os.pipe()
+    (reading, writing), (hearing, saying) = os.pipe(), os.pipe()
     started_s = time.monotonic()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
+        if ask.failpoints or ask.headroom_bytes:
+            os.dup2(saying, 2)
         _be_the_run(ask, writing)
     os.close(writing)
-    signalled, status = _waited(pid, ask, started_s)
+    os.close(saying)
+    os.set_blocking(hearing, False)
+    said, armed = bytearray(), ask.failpoints.count(",") + 1
+    signalled, status = _waited(pid, ask, started_s, lambda: _heard(hearing, said) == armed)
+    fired = _heard(hearing, said) > 0
+    os.close(hearing)
     with os.fdopen(reading, "rb") as answer:
         text = answer.read()
     return Told(
@@ -104,10 +126,20 @@ def _forked(ask: Ask) -> Told:
         signalled,
         time.monotonic() - started_s,
         msgspec.json.decode(text, type=RunReport) if text else None,
+        fired,
+        said.decode(errors="replace"),
     )
 
 
-def _waited(pid: int, ask: Ask, started_s: float) -> tuple[bool, int]:
+def _heard(hearing: int, said: bytearray) -> int:
+    """Take what the run has said; how many failpoints have fired."""
+    with contextlib.suppress(BlockingIOError):
+        while more := os.read(hearing, _CHUNK_BYTES):
+            said += more
+    return said.count(_FIRED)
+
+
+def _waited(pid: int, ask: Ask, started_s: float, fired: Callable[[], bool]) -> tuple[bool, int]:
     """Signal the fork when its time has come; whether that was done, and its wait status."""
     signalled = False
     while True:
@@ -115,7 +147,8 @@ def _waited(pid: int, ask: Ask, started_s: float) -> tuple[bool, int]:
         if ended:
             return signalled, status
         passed_s = time.monotonic() - started_s
-        if not signalled and ask.delay_s is not None and passed_s >= ask.delay_s:
+        due = fired() if ask.failpoints else ask.delay_s is not None and passed_s >= ask.delay_s
+        if due and not signalled:
             os.kill(pid, ask.signal_number)
             signalled = True
         if passed_s > _RUN_S_MAX:
@@ -126,6 +159,11 @@ def _waited(pid: int, ask: Ask, started_s: float) -> tuple[bool, int]:
 def _be_the_run(ask: Ask, writing: int) -> None:
     """The fork: a run, and the end of the process whatever happens."""
     code = 1
+    os.environ[failpoints.VARIABLE] = ask.failpoints
+    if ask.headroom_bytes:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        bytes_max = pages * resource.getpagesize() + ask.headroom_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (bytes_max, bytes_max))
     # What the run prints must not be taken for an answer.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

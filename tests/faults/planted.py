@@ -227,8 +227,8 @@ _VALUES: Final = (
     Fault(
         "null_is_empty",
         "NULL has the hash of an empty text",
-        "syncd.flow.fingerprint",
-        (("None: _digest(column, _NULL),", "None: _digest(column, _VALUE),"),),
+        "syncd.flow.value_hash",
+        (("else none[v] for v in values]", 'else self.of([b""])[0] for v in values]'),),
         ("tests/flow/test_fingerprint.py::test_null_empty_and_missing_differ",),
     ),
     Fault(

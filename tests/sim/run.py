@@ -1,0 +1,61 @@
+"""Play a schedule and judge it."""
+
+from msgspec import Struct
+
+from tests.sim.accounts import hold, is_value
+from tests.sim.checker import Checker
+from tests.sim.history import Told
+from tests.sim.schedule import Schedule
+from tests.sim.setup import rules_of
+from tests.sim.world import World
+
+QUIET_NIGHTS = 3
+
+
+class Verdict(Struct, frozen=True):
+    """What a schedule came to. ``broken`` is '' where all held, else what did not."""
+
+    broken: str
+    trace: str
+    nights: int
+    steps: int
+    hours: float
+
+
+def judge(schedule: Schedule) -> Verdict:
+    """Play it, and look at everything that came to stand, before and after the quiet nights."""
+    world = World(schedule)
+    broken = ""
+    try:
+        world.play(QUIET_NIGHTS)
+        check(world)
+    except AssertionError as error:
+        broken = str(error) or "an assertion failed"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the schedule has found it
+        broken = f"{type(error).__name__}: {error}"
+    hours = world.loop.time() / 3600
+    return Verdict(broken, world.trace, world.nights, world.loop.callbacks, hours)
+
+
+def check(world: World) -> None:
+    """Hold what the world has kept against the invariants."""
+    setup = world.schedule.setup
+    checker = Checker(setup, rules_of(setup))
+    for event in world.history:
+        checker.see(event)
+    checker.at_end(world.store.state, world.history, world.quiet_from)
+    for words in world.words:
+        hold("I13", not is_value(words), f"a value was told: {words}")
+    hold("I15", not world.loop.errors, f"{world.loop.errors}")
+    for event in world.history:
+        if isinstance(event, Told) and event.status == "completed":
+            _metrics(world, event)
+
+
+def _metrics(world: World, told: Told) -> None:
+    """I7: what a process has counted is what its run says."""
+    registry = world.metrics[told.who].registry
+    for word, operation in (("inserted", "insert"), ("updated", "update"), ("deleted", "delete")):
+        labels = {"entity": told.entity, "op": operation}
+        counted = registry.get_sample_value("syncd_rows_applied_total", labels) or 0
+        hold("I7", counted == told.counts[word], f"{labels}: {counted}, the run says {told.counts}")
