@@ -74,6 +74,8 @@ CREATE TABLE syncd_fingerprint (
 
 -- The few that need attention.
 CREATE INDEX syncd_fingerprint_unsettled ON syncd_fingerprint (entity_id) WHERE unsettled;
+-- Tombstones, for retention.
+CREATE INDEX syncd_fingerprint_gone ON syncd_fingerprint (changed_at) WHERE state = 'src_deleted';
 
 CREATE TABLE syncd_run (
     run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -18,7 +18,6 @@ from syncd.flow.decide import DELETE_REFUSED, Batch, Decider
 from syncd.flow.fingerprint import HASH_VERSION
 from syncd.flow.merge import confirm
 from syncd.flow.model import (
-    MISSING,
     Counts,
     Decision,
     Entry,
@@ -109,17 +108,21 @@ class Applier:
 
         For an entity of which neither ledger nor target knew anything at the start.
         """
-        rows = self._decider.all_keyed(reads)
-        fresh = self._fresh(reads, rows)
-        if fresh is None:
+        decider = self._decider
+        if self.plan.event or decider.parents.edges or not decider.drafter.is_identity:
             return None
-        # What a key was brought to is not what the source's own line says.
-        lines = [r.line if row is r.row else b"" for r, row in zip(reads, rows, strict=True)]
-        cargo = self._shores.target.pack(self.plan, rows, lines)
+        keyed = decider.keyed_columns(reads)
+        if keyed is None:
+            return None
+        cargo = self._shores.target.pack(self.plan, keyed)
         if cargo is None:
             return None
+        hashes = decider.hasher.joined(keyed.columns)
+        # The fingerprint is of what the source said, before the key was brought to its one form.
+        said = hashes if keyed is reads else decider.joined(reads)
+        fresh = Fresh(keyed.keys, keyed.digests, decider.fingerprint.of(said), hashes)
         entries = self._shores.ledger.pack(self.plan, self._inserted(), fresh)
-        return Packed(fresh.keys, cargo, entries)
+        return Packed(keyed.keys, cargo, entries)
 
     async def load(self, packed: Sequence["Packed"]) -> bool:
         """Insert packed records, the fastest way.
@@ -337,21 +340,6 @@ class Applier:
             state=State.LIVE,
             outcome=Outcome.INSERTED,
             run_id=sight.run_id,
-        )
-
-    def _fresh(self, reads: Sequence[Read], rows: Sequence[Row]) -> Fresh | None:
-        """Entries of rows that can all be loaded as they are; None if any cannot."""
-        decider = self._decider
-        if self.plan.event or decider.parents.edges or not decider.drafter.is_identity:
-            return None
-        if any(read.issues or (not read.line and MISSING in read.row) for read in reads):
-            return None
-        hashes = decider.hasher.rows(rows)
-        return Fresh(
-            [read.key for read in reads],
-            [read.digest for read in reads],
-            decider.fingerprints(reads, rows, hashes),
-            [*map(b"".join, hashes)],
         )
 
     def _import(self, key: bytes, decision: Decision) -> Import:

@@ -15,6 +15,7 @@ from syncd.flow.keys import decode_key
 from syncd.flow.merge import Mark, merge_row
 from syncd.flow.merge_columns import RowHashes
 from syncd.flow.model import (
+    MISSING,
     Decision,
     Draft,
     Entry,
@@ -24,6 +25,7 @@ from syncd.flow.model import (
     Outcome,
     Plan,
     Read,
+    ReadColumns,
     Row,
     State,
     Value,
@@ -109,7 +111,7 @@ class Decider:
         batch = Batch(before)
         changed: list[_Changed] = []
         hashed = self.hasher.rows([read.row for read in reads])
-        prints = self.fingerprint.of(hashed)
+        prints = self.fingerprint.of([*map(b"".join, hashed)])
         for read, fingerprint, hashes in zip(reads, prints, hashed, strict=True):
             entry = before.get(read.key)
             if entry is not None and self._is_stale(entry):
@@ -174,22 +176,21 @@ class Decider:
         )
         return Settled(key, (), Decision(Write.NOTHING, parked, outcome, told), absent=absent)
 
-    def fingerprints(
-        self, reads: Sequence[Read], rows: Sequence[Row], hashes: Sequence[Hashes]
-    ) -> list[bytes]:
-        """The fingerprint of each read; ``hashes`` are those of ``rows``, its row if not keyed."""
-        return self.fingerprint.of(
-            [
-                known if row is read.row else self.hasher.columns(read.row)
-                for read, row, known in zip(reads, rows, hashes, strict=True)
-            ]
-        )
+    def keyed_columns(self, reads: Sequence[Read]) -> ReadColumns | None:
+        """``reads`` with ``keyed`` rows, in columns; None if any lacks a value or has an issue."""
+        if isinstance(reads, ReadColumns) and not self._text_key:
+            return reads
+        if any(read.issues or MISSING in read.row for read in reads):
+            return None
+        rows = [self.keyed(read) for read in reads]
+        # What a key was brought to is not what the source's own line says.
+        lines = [r.line if row is r.row else b"" for r, row in zip(reads, rows, strict=True)]
+        keys, digests = [read.key for read in reads], [read.digest for read in reads]
+        return ReadColumns(keys, digests, [*zip(*rows, strict=True)], lines)
 
-    def all_keyed(self, reads: Sequence[Read]) -> list[Row]:
-        """``keyed`` of each."""
-        if not self._text_key:
-            return [read.row for read in reads]
-        return [self.keyed(read) for read in reads]
+    def joined(self, reads: Sequence[Read]) -> list[bytes]:
+        """The joined hashes of the rows as they were read."""
+        return self.hasher.joined([*zip(*[read.row for read in reads], strict=True)])
 
     def keyed(self, read: Read) -> Row:
         """The row with its text key as the ledger has it (NFC), so that both sides agree."""

@@ -43,7 +43,7 @@ class _Lot(Struct):
     reads: list[Read] = []
     rows: int = 0
 
-    def take(self, pack: Pack, reads: list[Read]) -> None:
+    def take(self, pack: Pack, reads: Sequence[Read]) -> None:
         """Add a piece, packed if it can be."""
         self.rows += len(reads)
         packed = pack(reads)
@@ -106,7 +106,7 @@ class EntityPass:
         async def produce(send: ObjectSendStream[_Lot]) -> None:
             lot = _Lot()
 
-            async def emit(reads: list[Read]) -> None:
+            async def emit(reads: Sequence[Read]) -> None:
                 nonlocal lot
                 self.suspects += len(reads)
                 for at in range(0, len(reads), self._batch_rows):

@@ -18,7 +18,7 @@ from msgspec import msgpack
 
 from syncd.errors import ConfigError
 from syncd.flow.model import Column, Hashes, Row, Value
-from syncd.flow.value_hash import HASH_BYTES, ValueHash
+from syncd.flow.value_hash import HASH_BYTES, ValueHash, cut
 
 HASH_VERSION: Final = 2
 
@@ -42,15 +42,18 @@ class Fingerprint:
         # it, and a single column is always sorted.
         self._order = None if order == list(range(len(columns))) else itemgetter(*order)
 
-    def of(self, hashes: Sequence[Hashes]) -> list[bytes]:
-        """16 bytes for each row's ``Hasher.columns``, in the order of the compiled columns."""
-        ordered = hashes if self._order is None else map(self._order, hashes)
+    def of(self, hashes: Sequence[bytes]) -> list[bytes]:
+        """16 bytes for each row's joined hashes, in the order of the compiled columns."""
         prints = []
-        for joined in map(b"".join, ordered):
+        for joined in hashes if self._order is None else map(self._ordered, hashes):
             state = self._copy()
             state.update(joined)
             prints.append(state.digest())
         return prints
+
+    def _ordered(self, joined: bytes) -> bytes:
+        assert self._order is not None
+        return b"".join(self._order(cut(joined, HASH_BYTES)))
 
 
 class Hasher:
@@ -87,6 +90,14 @@ class Hasher:
         """``columns`` of each row, all of one width; a column at a time is six times as fast."""
         return list(zip(*map(self._values.of, zip(*rows, strict=True)), strict=True))
 
+    def joined(self, columns: Sequence[Sequence[Value]]) -> list[bytes]:
+        """The joined hashes of each row, from the rows' columns: the quickest way of all."""
+        width = len(columns)
+        rows = memoryview(bytearray(HASH_BYTES * width * len(columns[0]))).cast("Q")
+        for at, column in enumerate(columns):
+            rows[at::width] = memoryview(self._values.joined(column)).cast("Q")
+        return cut(rows.tobytes(), HASH_BYTES * width)
+
     def digest(self, data: bytes) -> int:
         """A signed 64-bit number of raw bytes; never 0 or -1, which mean unknown."""
         state = self._line.copy()
@@ -95,7 +106,7 @@ class Hasher:
 
     def proof(self) -> bytes:
         """What only this key under this ``HASH_VERSION`` gives; it tells nothing of the key."""
-        return self.row_plan(()).of([()])[0]
+        return self.row_plan(()).of([b""])[0]
 
     def row_plan(self, columns: Sequence[Column]) -> Fingerprint:
         """The fingerprint of rows of ``columns``, whatever their order."""

@@ -9,9 +9,10 @@ What is made once per row holds no cycle and is left to reference counting (``gc
 over it costs a tenth of a big night.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, TypeAlias
+from itertools import repeat
+from typing import Final, TypeAlias, overload
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -162,6 +163,47 @@ class Read(Struct, frozen=True, gc=False):
     digest: int = 0
     issues: tuple[Issue, ...] = ()
     line: bytes = b""
+
+
+class ReadColumns(Sequence[Read]):
+    """Reads without an issue, kept in columns; each becomes a Read when it is asked for.
+
+    ``columns`` are those of the rows: a million rows as objects cost more than reading them.
+    """
+
+    __slots__ = ("columns", "digests", "keys", "lines")
+
+    def __init__(
+        self,
+        keys: Sequence[bytes],
+        digests: Sequence[int],
+        columns: Sequence[Sequence[Value]],
+        lines: Sequence[bytes],
+    ) -> None:
+        self.keys = keys
+        self.digests = digests
+        self.columns = columns
+        self.lines = lines
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> Read: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> "ReadColumns": ...
+
+    def __getitem__(self, at: int | slice) -> "Read | ReadColumns":
+        if isinstance(at, int):
+            row = tuple([column[at] for column in self.columns])
+            return Read(self.keys[at], row, self.digests[at], (), self.lines[at])
+        columns = [column[at] for column in self.columns]
+        return ReadColumns(self.keys[at], self.digests[at], columns, self.lines[at])
+
+    def __iter__(self) -> Iterator[Read]:
+        rows = zip(*self.columns, strict=True)
+        return map(Read, self.keys, rows, self.digests, repeat(()), self.lines)
 
 
 class State(StrEnum):

@@ -20,6 +20,7 @@ from syncd.flow.model import (
     Outcome,
     Plan,
     Read,
+    ReadColumns,
     Row,
     Shape,
 )
@@ -41,7 +42,7 @@ class Block(Struct, frozen=True):
 
 
 Emit: TypeAlias = Callable[[Block], Awaitable[None]]
-EmitReads: TypeAlias = Callable[[list[Read]], Awaitable[None]]
+EmitReads: TypeAlias = Callable[[Sequence[Read]], Awaitable[None]]
 Tell: TypeAlias = Callable[[Issue], None]
 
 
@@ -155,10 +156,9 @@ class Target(Protocol):
         ``lock`` held it.
         """
 
-    def pack(self, plan: Plan, rows: Sequence[Row], lines: Sequence[bytes]) -> "Cargo | None":
-        """Make rows that have never been written ready for ``load``.
+    def pack(self, plan: Plan, reads: ReadColumns) -> "Cargo | None":
+        """Make rows that have never been written ready for ``load``; columns as ``drafted``.
 
-        ``lines`` are the rows as lines of COPY text (``Read.line``), b"" where that is not known.
         Only where the stored value provably equals what is sent (no trigger, no narrower type);
         None where that cannot be proved.
         """

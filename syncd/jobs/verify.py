@@ -79,8 +79,8 @@ class _Comparison:
 
     async def run(self, snapshot: Snapshot) -> None:
         """Read both sides and compare."""
-        source_send, source_receive = anyio.create_memory_object_stream[list[Read]](0)
-        target_send, target_receive = anyio.create_memory_object_stream[list[Read]](0)
+        source_send, source_receive = anyio.create_memory_object_stream[Sequence[Read]](0)
+        target_send, target_receive = anyio.create_memory_object_stream[Sequence[Read]](0)
 
         async def read_source() -> None:
             async with source_send:
@@ -187,9 +187,9 @@ class _Comparison:
 class _Side:
     """A stream of batches as a stream of rows."""
 
-    def __init__(self, stream: ObjectReceiveStream[list[Read]]) -> None:
+    def __init__(self, stream: ObjectReceiveStream[Sequence[Read]]) -> None:
         self._stream = stream
-        self._batch: list[Read] = []
+        self._batch: Sequence[Read] = ()
         self._at = 0
         self._ended = False
 
@@ -197,7 +197,7 @@ class _Side:
         """The next row, left where it is; None at the end."""
         while self._at >= len(self._batch) and not self._ended:
             try:
-                self._batch, self._at = await self._stream.receive(), 0
+                self._batch, self._at = [*await self._stream.receive()], 0
             except anyio.EndOfStream:
                 self._ended = True
         return None if self._at >= len(self._batch) else self._batch[self._at]

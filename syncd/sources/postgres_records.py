@@ -5,8 +5,8 @@ returns what is complete; ``finish`` returns the rest. The last record is always
 the next may bear the same key. Nothing here waits.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import islice, pairwise, repeat
+from collections.abc import Sequence
+from itertools import islice, pairwise
 from operator import lt
 from struct import Struct as Packer
 from struct import iter_unpack
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from syncd.errors import SourceError
 from syncd.flow.keys import KeyIssue, encode_key, encode_keys
-from syncd.flow.model import Issue, Kind, Read, Row, Severity
+from syncd.flow.model import Issue, Kind, Read, ReadColumns, Row, Severity
 from syncd.flow.normalise import BadValue, Normaliser
 from syncd.flow.ports import Block, Tell
 from syncd.pg.dialect import split_copy_line, split_copy_text
@@ -201,73 +201,64 @@ def _forget_changed(said: list[bytes], before: Sequence[object], after: Sequence
 
 
 class RowLines:
-    """Text COPY of the canonical columns with the digest last, as batches of normalised rows."""
+    """Text COPY of the canonical columns with the digest last, as pieces of normalised rows."""
 
-    def __init__(self, plan: RowPlan, batch_rows: int, tell: Tell) -> None:
+    def __init__(self, plan: RowPlan, piece_rows: int, tell: Tell) -> None:
         self.rows = 0
         self._plan = plan
-        self._batch_rows = batch_rows
+        self._piece_rows = piece_rows
         self._tell = tell
         self._rest = b""
-        self._reads: list[Read] = []
         self._last = b""
+        self._held: Sequence[Read] = []  # may still turn out to hold a key that occurs again
 
-    def feed(self, piece: bytes) -> list[list[Read]]:
-        """The batches that are full; one row more than a batch must be there."""
+    def feed(self, piece: bytes) -> list[Sequence[Read]]:
+        """What is complete; the last rows wait until the key that follows is known."""
         text = self._rest + piece
         end = text.rfind(b"\n")
         self._rest = text[end + 1 :]
-        if end >= 0:
-            self._take(text[:end])
-        return self._batches(keep=1)
+        return self._take(text[:end]) if end >= 0 else []
 
-    def finish(self) -> list[list[Read]]:
+    def finish(self) -> list[Sequence[Read]]:
         """The rest; the stream must have ended with a whole line."""
         if self._rest:
             raise cut_off()
-        batches = self._batches(keep=0)
-        if self._reads:
-            batches.append(self._reads)
-            self._reads = []
-        return batches
+        return self._hold([])
 
-    def _batches(self, *, keep: int) -> list[list[Read]]:
-        batches, size = [], self._batch_rows
-        while len(self._reads) >= size + keep:
-            batches.append(self._reads[:size])
-            del self._reads[:size]
-        return batches
-
-    def _take(self, text: bytes) -> None:
+    def _take(self, text: bytes) -> list[Sequence[Read]]:
         lines = text.split(b"\n")
         self.rows += len(lines)
-        if not self._take_columns(text, lines):
-            self._take_one_by_one(lines)
+        columns = self._columns(text, lines)
+        reads = self._one_by_one(lines) if columns is None else columns
+        return self._hold(reads) if reads else []
 
-    def _take_columns(self, text: bytes, lines: Sequence[bytes]) -> bool:
-        """Take all lines, a column at a time; False, having taken none, if any is unusual."""
+    def _hold(self, reads: Sequence[Read]) -> list[Sequence[Read]]:
+        """Hold these in the place of those before them, which are returned in pieces."""
+        ready, self._held, size = self._held, reads, self._piece_rows
+        return [ready[at : at + size] for at in range(0, len(ready), size)]
+
+    def _columns(self, text: bytes, lines: Sequence[bytes]) -> ReadColumns | None:
+        """All lines, a column at a time; None, having done nothing, if any is unusual."""
         try:
             *raw, digests = split_copy_text(text, len(lines))
             columns = self._plan.normaliser.columns(raw)
             keys = encode_keys(self._plan.key_types, [columns[at] for at in self._plan.key])
             numbers = [*map(int, digests)]  # type: ignore[arg-type]  # NULL is a TypeError
         except (BadValue, KeyIssue, TypeError, ValueError):
-            return False
+            return None
         if keys[0] <= self._last or not all(map(lt, keys, islice(keys, 1, None))):
-            return False
+            return None
         self._last = keys[-1]
         said = [line.rpartition(b"\t")[0] for line in lines]
         for before, after in zip(raw, columns, strict=True):
             if before is not after:
                 _forget_changed(said, before, after)
-        rows = zip(*columns, strict=True)
-        self._reads += map(Read, keys, rows, numbers, repeat(()), said)
-        return True
+        return ReadColumns(keys, numbers, columns, said)
 
-    def _take_one_by_one(self, lines: Sequence[bytes]) -> None:
+    def _one_by_one(self, lines: Sequence[bytes]) -> list[Read]:
         normalise, kinds = self._plan.normaliser.row, self._plan.key_types
         key_at, last = self._plan.key, self._last
-        append: Callable[[Read], None] = self._reads.append
+        reads: list[Read] = []
         for line in lines:
             fields = split_copy_line(line)
             digest = int(fields.pop() or 0)
@@ -278,14 +269,19 @@ class RowLines:
                 self._tell(Issue(Severity.ERROR, bad.code, field=self._plan.key_field))
                 continue
             if key > last:
-                append(Read(key, row, digest, issues))
+                reads.append(Read(key, row, digest, issues))
                 last = key
             elif key == last:
-                self._repeat()
+                self._repeat(reads)
             else:
                 raise out_of_order(self._plan.key_field)
         self._last = last
+        return reads
 
-    def _repeat(self) -> None:
+    def _repeat(self, reads: list[Read]) -> None:
+        """The last key occurs again: among ``reads``, or in what is held."""
         self._tell(Issue(Severity.ERROR, "duplicate_key", field=self._plan.key_field))
-        self._reads[-1] = twice(self._reads[-1], self._plan.key_field)
+        if not reads:
+            held = self._held = [*self._held]
+            reads = held
+        reads[-1] = twice(reads[-1], self._plan.key_field)

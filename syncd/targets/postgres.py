@@ -14,7 +14,18 @@ from msgspec import Struct
 from syncd.errors import DriftError, InvariantError, RowError
 from syncd.failpoints import failpoint
 from syncd.flow.keys import decode_key
-from syncd.flow.model import MISSING, Decision, Found, Ownership, Plan, Read, Row, Shape, Write
+from syncd.flow.model import (
+    MISSING,
+    Decision,
+    Found,
+    Ownership,
+    Plan,
+    Read,
+    ReadColumns,
+    Row,
+    Shape,
+    Write,
+)
 from syncd.flow.normalise import Dialect, Normaliser
 from syncd.flow.ports import Cargo, EmitReads, Tx
 from syncd.pg import dialect
@@ -181,9 +192,9 @@ class PostgresTables:
         await failpoint("target.written")
         return stored
 
-    def pack(self, plan: Plan, rows: Sequence[Row], lines: Sequence[bytes]) -> bytes | None:
+    def pack(self, plan: Plan, reads: ReadColumns) -> bytes | None:
         """COPY text, where COPY provably stores what is sent."""
-        return _copied(rows, lines) if self._table(plan).exact else None
+        return _copied(reads) if self._table(plan).exact else None
 
     async def load(self, tx: Tx, plan: Plan, cargo: Sequence[Cargo]) -> bool:
         """COPY straight into the table, if it is still as it was."""
@@ -257,12 +268,13 @@ def _bytes_of(cargo: Sequence[Cargo]) -> list[bytes]:
     return [part for part in cargo if isinstance(part, bytes)]
 
 
-def _copied(rows: Sequence[Row], lines: Sequence[bytes]) -> bytes:
+def _copied(reads: ReadColumns) -> bytes:
     """COPY text of the rows: the source's own line where there is one."""
-    if all(lines):
-        return b"\n".join(lines) + b"\n"
-    pairs = zip(lines, rows, strict=True)
-    return b"".join([line + b"\n" if line else dialect.copy_row(_told(row)) for line, row in pairs])
+    if all(reads.lines):
+        return b"\n".join(reads.lines) + b"\n"
+    return b"".join(
+        [read.line + b"\n" if read.line else dialect.copy_row(_told(read.row)) for read in reads]
+    )
 
 
 def _told(row: Row) -> Sequence[bytes | None]:

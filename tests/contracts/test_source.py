@@ -1,6 +1,6 @@
 """Every duty of ``Source`` and ``Snapshot``, over the double, PostgreSQL and files alike."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -76,7 +76,7 @@ async def read_all(snapshot: Snapshot) -> tuple[list[list[Read]], int, list[Issu
     batches: list[list[Read]] = []
     told: list[Issue] = []
 
-    async def emit(reads: list[Read]) -> None:
+    async def emit(reads: Sequence[Read]) -> None:
         assert all(not one.line or tuple(split_copy_line(one.line)) == one.row for one in reads)
         batches.append([replace(one, line=b"") for one in reads])
 

@@ -1,13 +1,23 @@
 """Every duty of ``Target``, ``Ledger`` and ``RunBook``, over the doubles and PostgreSQL alike."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
 
 from syncd.errors import FencedError, RowError, SyncdError
-from syncd.flow.model import ColumnConflict, Counts, Kind, Outcome, Read, State, Write
+from syncd.flow.model import (
+    ColumnConflict,
+    Counts,
+    Kind,
+    Outcome,
+    Read,
+    ReadColumns,
+    Row,
+    State,
+    Write,
+)
 from syncd.flow.ports import WHOLE, Block, Fresh, Import, Span, Unit
 from tests.contracts.test_source import records_of
 from tests.contracts.world import (
@@ -60,7 +70,7 @@ async def rows_of(shelter: Shelter) -> list[Read]:
     """All of the target, as ``scan`` pushes it."""
     found: list[Read] = []
 
-    async def emit(reads: list[Read]) -> None:
+    async def emit(reads: Sequence[Read]) -> None:
         found.extend(reads)
 
     assert await shelter.target.scan(shelter.plan, emit) == len(found)
@@ -80,6 +90,12 @@ async def digests_of(
     records = [record for block in blocks for record in records_of(block)]
     assert pushed == len(records)
     return records
+
+
+def reads_of(rows: Sequence[Row]) -> ReadColumns:
+    """Rows as they would be read, in columns."""
+    keys = [key_of(int(row[1])) for row in rows if isinstance(row[1], bytes)]
+    return ReadColumns(keys, [1] * len(rows), [*zip(*rows, strict=True)], [b""] * len(rows))
 
 
 # -- the target ----------------------------------------------------------------------------------
@@ -169,7 +185,7 @@ async def test_a_write_that_finds_no_row_is_never_silent(shelter: Shelter, write
 async def test_load_inserts_what_is_stored_as_it_is_sent(shelter: Shelter) -> None:
     """The fastest way, and the same rows."""
     rows = [row_of(1), row_of(2, None, None)]
-    cargo = shelter.target.pack(shelter.plan, rows, [b"", b""])
+    cargo = shelter.target.pack(shelter.plan, reads_of(rows))
     assert cargo is not None
     async with shelter.ledger.begin(shelter.lease) as tx:
         assert await shelter.target.load(tx, shelter.plan, [cargo])
@@ -179,7 +195,7 @@ async def test_load_inserts_what_is_stored_as_it_is_sent(shelter: Shelter) -> No
 async def test_load_raises_what_write_raises(shelter: Shelter) -> None:
     """A key that is taken is a RowError, and nothing is kept."""
     await insert(shelter, 2)
-    packed = [shelter.target.pack(shelter.plan, [row_of(at)], [b""]) for at in (1, 2)]
+    packed = [shelter.target.pack(shelter.plan, reads_of([row_of(at)])) for at in (1, 2)]
     with pytest.raises(RowError):
         async with shelter.ledger.begin(shelter.lease) as tx:
             await shelter.target.load(tx, shelter.plan, [one for one in packed if one is not None])

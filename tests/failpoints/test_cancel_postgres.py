@@ -56,7 +56,7 @@ def _read(number: int, name: str) -> Read:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("work", [_apply, _refused, _remove])
 async def test_a_cancellation_at_any_await_of_a_batch_leaks_and_loses_nothing(
-    make_database: MakeDatabase, work: Work
+    make_database: MakeDatabase, work: Work, record_property: Callable[[str, object], None]
 ) -> None:
     """Each row with its entry, no transaction left open, no connection missing; then it goes on."""
     dsn = make_database("main")
@@ -69,6 +69,7 @@ async def test_a_cancellation_at_any_await_of_a_batch_leaks_and_loses_nothing(
             cancelled = await _sweep(shelter, run_id, looking, work)
         finally:
             await looking.close()
+    record_property("cancellations", cancelled)
     assert cancelled >= 10
 
 

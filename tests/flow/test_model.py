@@ -13,6 +13,9 @@ from syncd.flow.model import (
     Kind,
     Outcome,
     Plan,
+    Read,
+    ReadColumns,
+    Row,
     Severity,
     State,
 )
@@ -106,3 +109,20 @@ def test_nouns_do_not_change_once_they_are_said() -> None:
     with pytest.raises(AttributeError):
         Entry(key=b"1").digest = 5  # type: ignore[misc]
     assert msgspec.structs.replace(Entry(key=b"1"), digest=5).digest == 5
+
+
+def test_reads_in_columns_are_the_same_reads() -> None:
+    """One by one, from the end, in slices and in turn."""
+    rows: list[Row] = [(b"%d" % n, None if n % 2 else b"x") for n in range(5)]
+    reads = [Read(b"k%d" % n, row, n, (), b"line %d" % n) for n, row in enumerate(rows)]
+    columns = ReadColumns(
+        [read.key for read in reads],
+        [read.digest for read in reads],
+        [*zip(*rows, strict=True)],
+        [read.line for read in reads],
+    )
+    assert list(columns) == reads
+    assert [columns[at] for at in range(-5, 5)] == reads + reads
+    assert [*columns[1:4]] == reads[1:4]
+    assert [*columns[2:][1:]] == reads[3:]
+    assert len(columns) == 5

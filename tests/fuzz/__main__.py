@@ -34,11 +34,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     share_s = asked.seconds / len(names) if asked.seconds else None
     cases = asked.cases if asked.cases or not asked.seconds else sys.maxsize
+    parts = {name: 1 / every[name].weight for name in names}
     hunted = []
     for name in names:
-        found = hunt(
-            every[name], asked.seed, cases=cases or _CASES, seconds=share_s, first=asked.first
-        )
+        own = cases or _CASES
+        if asked.total:
+            own = max(1, round(asked.total * parts[name] / sum(parts.values())))
+        found = hunt(every[name], asked.seed, cases=own, seconds=share_s, first=asked.first)
         hunted.append(found)
         sys.stdout.write(f"{name:24} {found.cases:9} cases {found.rate:8.0f}/s {found.outcomes}\n")
         sys.stdout.write(told(found.failures) + "\n" * bool(found.failures))
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, help="of all decoders together")
     parser.add_argument("--cases", type=int, help=f"of each decoder; {_CASES} unless said")
+    parser.add_argument("--total", type=int, help="of all together, shared out by their weight")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--decoder", action="append", metavar="NAME", help="only this; repeat it")

@@ -71,7 +71,7 @@ async def first_night(
     plan = plan_of(await dump.describe(ENTITY), key)
     reads: list[Read] = []
 
-    async def emit(batch: list[Read]) -> None:
+    async def emit(batch: Sequence[Read]) -> None:
         reads.extend(batch)
 
     async with dump.open([plan]) as snapshot:

@@ -140,10 +140,14 @@ def test_no_row_value_is_told(pipeline: People) -> None:
 
 
 @pytest.mark.trust
+@pytest.mark.long
 @pytest.mark.timeout(600)
-def test_none_of_a_thousand_row_values_is_told(pipeline: People) -> None:
+def test_none_of_a_thousand_row_values_is_told(
+    pipeline: People, record_property: Callable[[str, object], None]
+) -> None:
     """The same with all of them."""
     assert_no_value_is_told(pipeline, VALUES)
+    record_property("marks", VALUES)
 
 
 def assert_no_value_is_told(pipeline: People, rows: int) -> None:
@@ -338,10 +342,14 @@ def test_no_secret_is_told(tmp_path: Path, make_database: MakeDatabase) -> None:
 
 
 @pytest.mark.trust
+@pytest.mark.long
 @pytest.mark.timeout(600)
-def test_none_of_fifty_secrets_is_told(tmp_path: Path, make_database: MakeDatabase) -> None:
+def test_none_of_fifty_secrets_is_told(
+    tmp_path: Path, make_database: MakeDatabase, record_property: Callable[[str, object], None]
+) -> None:
     """All of them."""
     secret_rounds(tmp_path, make_database, SECRETS // OF_A_ROUND)
+    record_property("marks", SECRETS)
 
 
 @pytest.mark.parametrize("offset", range(4))

@@ -92,10 +92,14 @@ async def test_a_generated_dump_that_is_cut_off_deletes_nothing(tmp_path: Path) 
 
 
 @pytest.mark.trust
+@pytest.mark.long
 @pytest.mark.timeout(1800)
-async def test_a_thousand_cuts_of_generated_dumps_delete_nothing(tmp_path: Path) -> None:
+async def test_a_thousand_cuts_of_generated_dumps_delete_nothing(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """All of them, of larger dumps."""
     assert_told(await cut_generated(tmp_path, MANY, 2000), MANY)
+    record_property("cuts", MANY)
 
 
 def real_series(shared: Path, names: Sequence[str]) -> list[Series]:
@@ -136,6 +140,7 @@ async def test_a_real_dump_that_is_cut_off_deletes_nothing(
 
 
 @pytest.mark.trust
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_a_thousand_cuts_of_real_dumps_delete_nothing(
     tmp_path: Path, shared_dir: Path, record_property: Callable[[str, object], None]
@@ -144,4 +149,5 @@ async def test_a_thousand_cuts_of_real_dumps_delete_nothing(
     names = ["sp500", "kev", "epraccur", "ourairports"]
     total = await cut_real(tmp_path, shared_dir, names, MANY)
     assert total.held > MANY // 4
-    record_property("tally", total)
+    record_property("cuts", total.cuts)
+    record_property("held", total.held)

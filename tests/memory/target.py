@@ -12,6 +12,7 @@ from syncd.flow.model import (
     Ownership,
     Plan,
     Read,
+    ReadColumns,
     Row,
     Shape,
     Value,
@@ -97,14 +98,14 @@ class MemoryTarget:
                 del marks[key]
         return written
 
-    def pack(self, plan: Plan, rows: Sequence[Row], lines: Sequence[bytes]) -> list[Row] | None:
+    def pack(self, plan: Plan, reads: ReadColumns) -> list[Row] | None:
         """The rows, if they are stored as they are sent."""
-        del lines
+        rows = [read.row for read in reads]
         if any(self._changed(row) for row in rows):
             return None
         if any(column.ownership is Ownership.COMPUTED for column in plan.drafted):
             return None
-        return list(rows)
+        return rows
 
     async def load(self, tx: Tx, plan: Plan, cargo: Sequence[Cargo]) -> bool:
         """Insert packed rows."""

@@ -108,7 +108,7 @@ class SimSource(MemorySource):
         assert within == WHOLE
         reads: list[Read] = []
 
-        async def collect(some: list[Read]) -> None:
+        async def collect(some: Sequence[Read]) -> None:
             reads.extend(some)
 
         await self._step("source.scan")
@@ -130,7 +130,7 @@ class SimSource(MemorySource):
         left = self._number if self._kind == "cut" else None
         whole = 0
 
-        async def forward(some: list[Read]) -> None:
+        async def forward(some: Sequence[Read]) -> None:
             nonlocal left, whole
             whole += len(some)
             await self._step("source.batch")

@@ -139,7 +139,7 @@ async def look_at(dump: Dump, plan: Plan) -> Look:
         look = await scan(snapshot, plan)
         told: list[Issue] = []
 
-        async def emit(reads: list[Read]) -> None:
+        async def emit(reads: Sequence[Read]) -> None:
             look.reads += reads
 
         assert await snapshot.read(plan, emit, told.append) == look.rows

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -191,7 +192,7 @@ async def test_reads_come_in_batches_of_the_configured_size(tmp_path: Path) -> N
     """No batch is larger than ``batch_rows``, and none is empty."""
     folder, sizes = folder_of(tmp_path, things=TEXT), list[int]()
 
-    async def emit(reads: list[Read]) -> None:
+    async def emit(reads: Sequence[Read]) -> None:
         sizes.append(len(reads))
 
     async with dump_of(folder, "things").open([PAIRS]) as snapshot:

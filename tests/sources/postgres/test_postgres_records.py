@@ -3,16 +3,18 @@
 import struct
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from syncd.errors import SourceError
 from syncd.flow.model import ColumnType, Issue, Kind, Read, Severity
 from syncd.flow.normalise import Dialect, Normaliser
 from syncd.flow.ports import Block
-from syncd.pg.dialect import copy_row
+from syncd.pg.dialect import copy_row, split_copy_line
 from syncd.sources.postgres_records import RECORD_BYTES, KeyRecords, RowLines, RowPlan
 from tests.sources.postgres.world import unexpected
 
@@ -168,20 +170,22 @@ def line(number: int | None, *, born: bytes | None = None, digest: int = 7) -> b
 
 
 def collect(
-    stream: bytes, batch_rows: int, tell: Callable[[Issue], None], piece_bytes: int = 11
-) -> tuple[list[list[Read]], int]:
-    lines = RowLines(PLAN, batch_rows, tell)
-    batches: list[list[Read]] = []
+    stream: bytes, piece_rows: int, tell: Callable[[Issue], None], piece_bytes: int = 11
+) -> tuple[list[Sequence[Read]], int]:
+    lines = RowLines(PLAN, piece_rows, tell)
+    batches: list[Sequence[Read]] = []
     for at in range(0, len(stream), piece_bytes):
         batches += lines.feed(stream[at : at + piece_bytes])
     return batches + lines.finish(), lines.rows
 
 
-@pytest.mark.parametrize("batch_rows", [1, 2, 3, 7, 10, 100])
-def test_rows_come_in_full_batches(batch_rows: int) -> None:
-    """All batches but the last have exactly the wanted size, and no row is lost between them."""
-    batches, rows = collect(b"".join(line(n) for n in range(10)), batch_rows, unexpected)
-    assert [len(batch) for batch in batches[:-1]] == [batch_rows] * (len(batches) - 1)
+@pytest.mark.parametrize("piece_bytes", [1, 11, 60, 1000])
+@pytest.mark.parametrize("piece_rows", [1, 2, 3, 7, 10, 100])
+def test_rows_come_in_pieces(piece_rows: int, piece_bytes: int) -> None:
+    """None is larger than wanted, or empty, and no row is lost between them."""
+    stream = b"".join(line(n) for n in range(10))
+    batches, rows = collect(stream, piece_rows, unexpected, piece_bytes)
+    assert all(1 <= len(batch) <= piece_rows for batch in batches)
     reads = [read for batch in batches for read in batch]
     assert [read.row[1] for read in reads] == [b"%d" % n for n in range(10)]
     assert reads[3] == Read(bytes([128, 0, 0, 0, 0, 0, 0, 3]), (None, b"3", b"na\tme"), 7)
@@ -225,3 +229,77 @@ def test_half_a_line_is_cut_off() -> None:
     """The server ends every row with a newline."""
     with pytest.raises(SourceError, match="cut off"):
         collect((line(1) + line(2))[:-3], 10, unexpected)
+
+
+def plain(number: int, *, weight: bytes | None = b"1.5", digest: int = 7) -> bytes:
+    """A line in which nothing is unusual, unless the weight is."""
+    return copy_row([b"%d" % number, b"name %d" % number, weight, b"%d" % digest])
+
+
+PLAIN: Final = RowPlan(
+    normaliser=Normaliser(
+        ["id", "name", "weight"],
+        [ColumnType(Kind.INTEGER), ColumnType(Kind.TEXT), ColumnType(Kind.FLOAT)],
+        Dialect.CANONICAL,
+    ),
+    key=(0,),
+    key_types=(Kind.INTEGER,),
+    key_field="id",
+)
+
+
+def both_ways(stream: bytes) -> tuple[list[Read], list[Read]]:
+    """Reads by the column, in one piece, and line by line; what was told is the same."""
+    told: tuple[list[Issue], list[Issue]] = ([], [])
+    quick, careful = (RowLines(PLAIN, 100, say.append) for say in told)
+    fast = [read for piece in [*quick.feed(stream), *quick.finish()] for read in piece]
+    setattr(careful, "_columns", lambda _text, _lines: None)  # noqa: B010 - for this one alone
+    slow = [read for piece in [*careful.feed(stream), *careful.finish()] for read in piece]
+    assert told[0] == told[1]
+    return fast, slow
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [plain(1), plain(2), plain(3)],
+        [plain(1, weight=None), plain(2)],
+        [plain(1, weight=b"5"), plain(2)],
+        [plain(1, weight=b"1e+20"), plain(2)],
+        [plain(1, weight=b"NaN"), plain(2)],
+        [plain(1), plain(2), plain(2), plain(3)],
+        [plain(1), copy_row([b"2", b"a\ttab", b"2.5", b"9"]), plain(3)],
+        [plain(1), copy_row([None, b"no key", b"2.5", b"9"]), plain(3)],
+        [plain(1), copy_row([b"2", b"no digest", b"2.5", None]), plain(3)],
+    ],
+)
+def test_a_column_at_a_time_is_read_as_line_by_line(lines: list[bytes]) -> None:
+    """The quick way gives the same reads; where it gives a line, the line says what the row is."""
+    fast, slow = both_ways(b"".join(lines))
+    assert [replace(read, line=b"") for read in fast] == slow
+    assert all(not read.line or tuple(split_copy_line(read.line)) == read.row for read in fast)
+
+
+def test_a_line_whose_value_was_changed_is_not_passed_on() -> None:
+    """What the server printed in another way than ours goes through our hands."""
+    fast, _ = both_ways(plain(1) + plain(2, weight=b"5"))
+    assert [read.line for read in fast] == [plain(1).rpartition(b"\t")[0], b""]
+    assert fast[1].row[2] == b"5.0"
+
+
+def test_a_key_that_occurs_again_in_the_next_piece_is_found() -> None:
+    """The rows before are held until it is known that their last key does not occur again."""
+    told: list[Issue] = []
+    lines = RowLines(PLAIN, 100, told.append)
+    pieces = [
+        plain(1) + plain(2),
+        plain(2) + plain(3),
+        copy_row([None, b"x", None, b"1"]),
+        plain(3),
+    ]
+    reads = [read for piece in pieces for some in lines.feed(piece) for read in some]
+    reads += [read for some in lines.finish() for read in some]
+    assert [(read.key[-1], bool(read.issues)) for read in reads] == [
+        (1, False), (2, True), (3, True),
+    ]  # fmt: skip
+    assert [issue.code for issue in told] == ["duplicate_key", "null_key", "duplicate_key"]

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - the statements are made of constants.
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -253,21 +254,20 @@ async def test_an_empty_table_is_a_complete_read_of_nothing(
         assert await snapshot.fetch(plan, []) == []
 
 
-async def test_a_full_read_comes_in_batches_of_the_wanted_size(
-    admin: Any, make_reader: MakeReader
-) -> None:
-    """The last one is shorter, none is empty."""
+async def test_a_full_read_comes_in_pieces(admin: Any, make_reader: MakeReader) -> None:
+    """Of the wanted size at most; none is empty."""
     await admin.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 2500) g")
     reader = make_reader({"t": "public.t"}, piece_rows=1000)
     plan = await plan_from(reader, "t")
     sizes: list[int] = []
 
-    async def emit(batch: list[Read]) -> None:
+    async def emit(batch: Sequence[Read]) -> None:
         sizes.append(len(batch))
 
     async with reader.open([plan]) as snapshot:
         assert await snapshot.read(plan, emit, unexpected) == 2500
-    assert sizes == [1000, 1000, 500]
+    assert sum(sizes) == 2500
+    assert all(1 <= size <= 1000 for size in sizes)
 
 
 async def test_a_value_that_cannot_be_read_as_the_key_ends_the_read(

@@ -71,7 +71,7 @@ async def read(snapshot: Snapshot, plan: Plan) -> list[Read]:
     reads: list[Read] = []
     told: list[Issue] = []
 
-    async def emit(piece: list[Read]) -> None:
+    async def emit(piece: Sequence[Read]) -> None:
         for one in piece:
             assert not one.line or tuple(split_copy_line(one.line)) == one.row
             reads.append(replace(one, line=b""))
