@@ -23,6 +23,8 @@ from syncd.flow.survey import Finding, survey
 _ROW_CODES_SKIPPED = frozenset({"duplicate_record"})
 # Each costs about 65 bytes while the run lasts, and a line in the ledger where it is held.
 ABSENT_MAX = 500_000
+# Packed rows take a fifth of the memory of others, and each commit is waited for.
+LOAD_BATCHES = 2
 # A key that occurs twice is known, and a row without any key was never a record of ours.
 _KEY_IS_KNOWN = frozenset({"duplicate_key", "null_key"})
 _CUT_CODE = "no_final_newline"
@@ -104,14 +106,14 @@ class EntityPass:
         """
 
         async def produce(send: ObjectSendStream[_Lot]) -> None:
-            lot = _Lot()
+            lot, rows_max = _Lot(), LOAD_BATCHES * self._batch_rows
 
             async def emit(reads: Sequence[Read]) -> None:
                 nonlocal lot
                 self.suspects += len(reads)
                 for at in range(0, len(reads), self._batch_rows):
                     some = reads[at : at + self._batch_rows]
-                    if lot.rows + len(some) > self._batch_rows:
+                    if lot.rows + len(some) > rows_max:
                         full, lot = lot, _Lot()
                         await failpoint("load.read")
                         await send.send(full)
@@ -127,8 +129,9 @@ class EntityPass:
             reads = lot.reads
             if lot.packed and not await load(lot.packed):
                 reads += await self._read_again([key for one in lot.packed for key in one.keys])
-            if reads:
-                await apply(sorted(reads, key=_key))
+            reads.sort(key=_key)
+            for at in range(0, len(reads), self._batch_rows):
+                await apply(reads[at : at + self._batch_rows])
 
         await self._spread(produce, store)
 
