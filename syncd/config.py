@@ -46,6 +46,7 @@ class FilesSource(Strict, frozen=True, tag="files", tag_field="kind"):
     quote: Annotated[str, Meta(min_length=0, max_length=1)] = '"'
     escape: Annotated[str, Meta(min_length=0, max_length=1)] = ""
     encoding: str = "utf-8"
+    final_newline: Literal["optional", "required"] = "optional"  # without one a dump was cut off
     max_file_bytes: Annotated[int, Meta(ge=1)] = 64 * 1024**3
     max_record_bytes: Annotated[int, Meta(ge=1024)] = 4 * 1024**2
     max_ratio: Annotated[int, Meta(ge=1)] = 200  # decompressed to compressed: a bomb is refused
@@ -58,9 +59,7 @@ class PostgresSource(Strict, frozen=True, tag="postgres", tag_field="kind"):
     statement_timeout_s: Seconds = 3600.0
     connect_timeout_s: Seconds = 10.0
     prepared_statements: bool = True  # false behind a transaction-pooling proxy
-    scan_connections: Annotated[int, Meta(ge=1, le=8)] = (
-        2  # a big table is scanned in as many parts
-    )
+    scan_connections: Annotated[int, Meta(ge=1, le=8)] = 2  # that read a big table side by side
 
 
 class PostgresTarget(Strict, frozen=True, tag="postgres", tag_field="kind"):

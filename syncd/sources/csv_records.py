@@ -48,7 +48,7 @@ class CsvRecords(LineRecords):
     dialect = Dialect.TEXT
 
     def __init__(self, file: DumpFile, config: FilesSource, names: Sequence[str]) -> None:
-        super().__init__(file, config.max_record_bytes)
+        super().__init__(file, config)
         self._grammar = Grammar(dialect_of(config))
         self.names: tuple[str, ...] = ()
         if config.header:

@@ -49,7 +49,7 @@ class NdjsonRecords(LineRecords):
     dialect = Dialect.PYTHON
 
     def __init__(self, file: DumpFile, config: FilesSource) -> None:
-        super().__init__(file, config.max_record_bytes)
+        super().__init__(file, config)
         self._objects = _Objects(file.encoding)
         self.picker = self._objects.picker
         self.names = self._objects.names(self.stretches(), file)
@@ -85,7 +85,7 @@ class JsonArrayRecords(DumpRecords):
     dialect = Dialect.PYTHON
 
     def __init__(self, file: DumpFile, config: FilesSource) -> None:
-        super().__init__(file, config.max_record_bytes)
+        super().__init__(file, config)
         self.is_ended = True  # The array is closed, or the read fails.
         self._objects = _Objects(file.encoding)
         self.picker = self._objects.picker

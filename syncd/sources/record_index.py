@@ -69,6 +69,8 @@ class Indexer:
                 yield issues
             self._file.check_unchanged()
             if not self._records.is_ended:
+                if self._records.must_end:
+                    raise _cut(self._file.name, line)
                 yield [self._finding(Severity.WARNING, "no_final_newline", line)]
             index = KeyIndex(spool_dir, sorter.key_bytes)
             for entries, repeated in first_of_each(sorter.merged()):
@@ -145,6 +147,14 @@ class Indexer:
 
     def _finding(self, severity: Severity, code: str, line: int, field: str = "") -> Issue:
         return Issue(severity, code, field, f"{self._file.name}:{line}")
+
+
+def _cut(name: str, line: int) -> SourceError:
+    return SourceError(
+        f"{name}:{line}: the last line has no end, and source.final_newline is required: the "
+        "dump was cut off; nothing was concluded from this read",
+        hint="have the dump made again",
+    )
 
 
 class RowReader:

@@ -28,6 +28,7 @@ from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from syncd.config import FilesSource
 from syncd.errors import SourceError
 from syncd.flow.model import MISSING, Severity
 from syncd.flow.normalise import Dialect
@@ -83,13 +84,15 @@ class Records(Protocol):
     """The records of one file.
 
     ``names`` are its columns, ``dialect`` says what kind of values a ``Pick`` gives, and
-    ``is_ended`` is false when the last record has no line end (a sign of a cut dump). ``failure``
+    ``is_ended`` is false when the last record has no line end (a sign of a cut dump), and
+    ``must_end`` says that it must have one. ``failure``
     is the code and the line of what made ``stretches`` give up, None while it did not.
     """
 
     names: tuple[str, ...]
     dialect: Dialect
     is_ended: bool
+    must_end: bool
     failure: "Failure | None"
 
     def stretches(self) -> Iterator[Stretch]:
@@ -187,9 +190,10 @@ class DumpRecords:
 
     failure: Failure | None = None
 
-    def __init__(self, file: DumpFile, max_record_bytes: int) -> None:
+    def __init__(self, file: DumpFile, config: FilesSource) -> None:
         self._file = file
-        self._max_bytes = min(max_record_bytes, RECORD_BYTES_MAX)
+        self._max_bytes = min(config.max_record_bytes, RECORD_BYTES_MAX)
+        self.must_end = config.final_newline == "required"
         if file.size <= file.start:
             raise SourceError(
                 f"{file.name}: is empty, which proves nothing", hint="have the dump made again"

@@ -147,6 +147,14 @@ async def test_a_last_line_without_an_end_is_told(tmp_path: Path, text: str, pla
     assert look.told[-1].severity is Severity.WARNING
 
 
+async def test_a_dump_that_must_have_a_last_line_end_is_refused_without(tmp_path: Path) -> None:
+    """A value that was cut off in the middle looks like another value (case 39)."""
+    whole = await look_at_text(tmp_path, "id,b,c\n1,x,y\n", final_newline="required")
+    assert len(whole.digests) == 1
+    with pytest.raises(SourceError, match=r":2: the last line has no end, .* cut off"):
+        await look_at_text(tmp_path, "id,b,c\n1,x,y", final_newline="required")
+
+
 @pytest.mark.parametrize("end", ["", "\r"])
 async def test_a_last_line_that_is_short_and_has_no_end_was_cut(tmp_path: Path, end: str) -> None:
     """Its values are not used; its key is, when a delimiter shows that all of it is there."""
