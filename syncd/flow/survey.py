@@ -110,9 +110,12 @@ async def _merge(source: _Side, ledger: _Side, consume: Consume, totals: Totals)
         else:
             left = source.take(len(source.data))
             right = ledger.take(len(ledger.data))
-        records = _records(left, source.width)
-        previous = _last_of_ascending(records, previous)
-        finding = _compare(records, _records(right, ledger.width))
+        if source.width and source.width == ledger.width:
+            finding, previous = _walk(left, right, source.width, previous)
+        else:
+            records = _records(left, source.width)
+            previous = _last_of_ascending(records, previous)
+            finding = _compare(records, _records(right, ledger.width))
         totals.equal += finding.equal
         await consume(finding)
 
@@ -186,6 +189,60 @@ def _records(data: bytes, width: int) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(starts)]
 
 
+def _walk(left: bytes, right: bytes, width: int, previous: bytes) -> tuple[Finding, bytes]:
+    """``_compare`` for records of one width, which skips over what is equal; and the last key.
+
+    At 1 % of changes that costs an eighth of looking at each record. Only the keys of records that
+    differ are looked at: an equal stretch ascends because the ledger's does.
+    """
+    suspects: list[bytes] = []
+    absentees: list[bytes] = []
+    at = to = 0
+    stride = width
+    while at < len(left) and to < len(right):
+        size = min(stride, len(left) - at, len(right) - to)
+        if left[at : at + size] == right[to : to + size]:
+            at, to, stride = at + size, to + size, 2 * stride
+            continue
+        same = _same(left[at : at + size], right[to : to + size], width)
+        at, to, stride = at + same, to + same, max(width, 2 * same)
+        key, known = left[at + _HEAD : at + width - _TAIL], right[to + _HEAD : to + width - _TAIL]
+        if key > known:
+            absentees.append(known)
+        else:
+            suspects.append(_above(key, left, at, width, previous))
+            at += width
+        if key >= known:
+            to += width
+    for start in range(at, len(left), width):
+        key = left[start + _HEAD : start + width - _TAIL]
+        suspects.append(_above(key, left, start, width, previous))
+    absentees += [
+        right[start + _HEAD : start + width - _TAIL] for start in range(to, len(right), width)
+    ]
+    last = left[len(left) - width + _HEAD : len(left) - _TAIL] if left else previous
+    return Finding(suspects, absentees, len(left) // width - len(suspects)), last
+
+
+def _same(one: bytes, other: bytes, width: int) -> int:
+    """Size of the whole records that both begin with; they differ in one of them."""
+    low, high = 0, len(one) // width
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[low * width : middle * width] == other[low * width : middle * width]:
+            low = middle
+        else:
+            high = middle
+    return low * width
+
+
+def _above(key: bytes, data: bytes, at: int, width: int, previous: bytes) -> bytes:
+    """``key``, of the record at ``at``, proved to be above the one before it."""
+    if key <= (data[at - width + _HEAD : at - _TAIL] if at else previous):
+        raise _disordered()
+    return key
+
+
 def _compare(source: list[bytes], ledger: list[bytes]) -> Finding:
     """Compare two stretches of records that cover the same range of keys."""
     source_set, ledger_set = set(source), set(ledger)
@@ -202,9 +259,13 @@ def _last_of_ascending(records: list[bytes], previous: bytes) -> bytes:
         return previous
     keys = [record[_HEAD:-_TAIL] for record in records]
     if keys[0] <= previous or any(a >= b for a, b in pairwise(keys)):
-        raise SourceError(
-            "the source does not deliver its keys in strictly ascending byte order; "
-            "nothing was concluded from this read",
-            hint="check that the key is unique and that no collation orders it",
-        )
+        raise _disordered()
     return keys[-1]
+
+
+def _disordered() -> SourceError:
+    return SourceError(
+        "the source does not deliver its keys in strictly ascending byte order; "
+        "nothing was concluded from this read",
+        hint="check that the key is unique and that no collation orders it",
+    )
