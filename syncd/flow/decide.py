@@ -3,7 +3,8 @@
 ``plan`` and ``run`` share this: a plan asks in a transaction that may only read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,7 +37,9 @@ from syncd.flow.transform import Drafter
 from syncd.flow.waiting import Parents
 
 REASON_CHARACTERS = 500
+_AT_ONCE = 1000  # rows whose hashes are at hand at the same time
 DELETE_REFUSED = "delete refused: "
+RETURNED = "returned"
 
 
 class Sight(Struct, frozen=True):
@@ -110,9 +113,9 @@ class Decider:
         await failpoint("decide.entries_locked")
         batch = Batch(before)
         changed: list[_Changed] = []
-        hashed = self.hasher.rows([read.row for read in reads])
-        prints = self.fingerprint.of([*map(b"".join, hashed)])
-        for read, fingerprint, hashes in zip(reads, prints, hashed, strict=True):
+        parts = (reads[at : at + _AT_ONCE] for at in range(0, len(reads), _AT_ONCE))
+        prints = chain.from_iterable(self.fingerprint.of(self.joined(part)) for part in parts)
+        for read, fingerprint in zip(reads, prints, strict=True):
             entry = before.get(read.key)
             if entry is not None and self._is_stale(entry):
                 batch.stale.append(read.key)
@@ -125,7 +128,7 @@ class Decider:
             if same and read.key not in self.forced:
                 batch.touched.append(read)
             else:
-                changed.append(_Changed(read, entry, fingerprint, hashes))
+                changed.append(_Changed(read, entry, fingerprint))
         if changed:
             await self._merge(tx, batch, changed)
         return batch
@@ -223,7 +226,7 @@ class Decider:
         targets = await self._target.lock(tx, self.plan, [c.read.key for c, _, _ in ready])
         batch.locked = targets
         await failpoint("decide.rows_locked")
-        hashes = self._hashes([(change, row) for change, row, _ in ready], targets)
+        hashes = self._hashes([(change.read.key, row) for change, row, _ in ready], targets)
         for (change, row, incomplete), both in zip(ready, hashes, strict=True):
             decision = self._merged(change, row, targets.get(change.read.key), both)
             if incomplete:
@@ -232,18 +235,19 @@ class Decider:
             batch.settled.append(Settled(change.read.key, row, decision))
 
     def _hashes(
-        self, ready: Sequence[tuple["_Changed", Row]], targets: Mapping[bytes, Row]
-    ) -> list[RowHashes]:
-        """The hashes of drafts and of the target's rows, all at once."""
-        drafted = iter(self.hasher.rows([row for c, row in ready if row is not c.read.row]))
-        held = self._hashes_held(targets)
-        return [
-            RowHashes(
-                change.hashes if row is change.read.row else next(drafted),
-                held.get(change.read.key, ()),
-            )
-            for change, row in ready
-        ]
+        self, drafts: Sequence[tuple[bytes, Row]], targets: Mapping[bytes, Row]
+    ) -> Iterator[RowHashes]:
+        """The hashes of drafts and of the target's rows, a stretch of the batch at a time.
+
+        Thirty hashes a row are more than the row itself: those of a whole batch would double what
+        it takes.
+        """
+        for at in range(0, len(drafts), _AT_ONCE):
+            some = drafts[at : at + _AT_ONCE]
+            held = self._hashes_held({key: targets[key] for key, _ in some if key in targets})
+            drafted = self.hasher.rows([row for _, row in some])
+            for (key, _), hashes in zip(some, drafted, strict=True):
+                yield RowHashes(hashes, held.get(key, ()))
 
     def _hashes_held(self, targets: Mapping[bytes, Row]) -> dict[bytes, Hashes]:
         return dict(zip(targets, self.hasher.rows([*targets.values()]), strict=True))
@@ -266,13 +270,22 @@ class Decider:
         return self._completed(change.entry, _restored(self.plan, change.entry, decision))
 
     def _completed(self, entry: Entry | None, decision: Decision) -> Decision:
-        """A row that this run has inserted and now completes was, in this run, inserted."""
-        if decision.outcome is not Outcome.UPDATED or entry is None:
+        """A row that this run has inserted and now completes was, in this run, inserted.
+
+        And what this run has done to a row it has done, also if a second look finds nothing to do.
+        """
+        if entry is None or entry.run_id != self.sight.run_id:
             return decision
-        if entry.run_id != self.sight.run_id or entry.outcome is not Outcome.INSERTED:
+        if decision.outcome is Outcome.UPDATED and entry.outcome is Outcome.INSERTED:
+            inserted = replace(decision.entry, outcome=Outcome.INSERTED)
+            return replace(decision, entry=inserted, outcome=Outcome.INSERTED)
+        if decision.outcome is not Outcome.UNCHANGED or entry.outcome not in _DONE:
             return decision
-        inserted = replace(decision.entry, outcome=Outcome.INSERTED)
-        return replace(decision, entry=inserted, outcome=Outcome.INSERTED)
+        outcome, reason = entry.outcome, entry.reason
+        # Nothing new is told, unless a conflict that the ledger knows has ended.
+        closed = tuple(name for name in decision.closed if name in (entry.disputed or ()))
+        same = replace(decision.entry, outcome=outcome, reason=reason)
+        return replace(decision, entry=same, outcome=outcome, reason=reason, closed=closed)
 
     def _unfit(self, change: "_Changed", draft: Draft, waits_for: str) -> Settled | None:
         """The record parked, when it cannot be merged at all."""
@@ -306,12 +319,11 @@ class Decider:
 
 
 class _Changed(Struct, frozen=True, gc=False):
-    """A read that says something new, beside its entry; ``hashes`` are those of its row."""
+    """A read that says something new, beside its entry."""
 
     read: Read
     entry: Entry | None
     fingerprint: bytes
-    hashes: Hashes
 
 
 def _is_ascii(value: Value) -> bool:
@@ -325,6 +337,7 @@ def _may_land(change: _Changed, draft: Draft) -> bool:
     return change.entry is None or change.entry.state not in _NEVER_WRITTEN
 
 
+_DONE = frozenset({Outcome.INSERTED, Outcome.UPDATED, Outcome.LINKED})
 _NEVER_WRITTEN = frozenset({State.TGT_DELETED, State.QUARANTINED})
 
 
@@ -340,4 +353,8 @@ def _restored(plan: Plan, entry: Entry | None, decision: Decision) -> Decision:
         return decision
     if decision.write is not Write.NOTHING:
         return decision
-    return replace(decision, write=Write.UPDATE, written=tuple(plan.target_key))
+    restored = replace(decision, write=Write.UPDATE, written=tuple(plan.target_key))
+    if decision.outcome is not Outcome.UNCHANGED:
+        return restored
+    told = replace(decision.entry, outcome=Outcome.UPDATED, reason=RETURNED)
+    return replace(restored, entry=told, outcome=Outcome.UPDATED, reason=RETURNED)

@@ -108,22 +108,24 @@ class EntityPass:
         async def produce(send: ObjectSendStream[_Lot]) -> None:
             lot, rows_max = _Lot(), LOAD_BATCHES * self._batch_rows
 
-            async def emit(reads: Sequence[Read]) -> None:
+            async def hand_over() -> None:
                 nonlocal lot
+                full, lot = lot, _Lot()
+                await failpoint("load.read")
+                await send.send(full)
+
+            async def emit(reads: Sequence[Read]) -> None:
                 self.suspects += len(reads)
                 for at in range(0, len(reads), self._batch_rows):
                     some = reads[at : at + self._batch_rows]
                     if lot.rows + len(some) > rows_max:
-                        full, lot = lot, _Lot()
-                        await failpoint("load.read")
-                        await send.send(full)
+                        await hand_over()
                     lot.take(pack, some)
                 advance(len(reads))
 
             self.source_rows = await self._snapshot.read(self.plan, emit, self.told.tell)
             if lot.rows:
-                await failpoint("load.read")
-                await send.send(lot)
+                await hand_over()
 
         async def store(lot: _Lot) -> None:
             reads = lot.reads

@@ -140,11 +140,11 @@ class Runner:
                 await failpoint("run.started")
                 report = await self._pass(
                     prepared, started, self._shores(lease), select,
-                    _Written(site, started), progress, forced,
+                    _Written(site, started, lease), progress, forced,
                     accept_rewind=accept_rewind, samples=None,
                 )  # fmt: skip
                 await failpoint("run.passed")
-                await self._end(started, report)
+                await self._end(lease, started, report)
                 reports.append(report)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -152,12 +152,12 @@ class Runner:
         _log.info("run_ended", status=reports[0].status, seconds=reports[0].seconds)
         return reports[0]
 
-    async def _end(self, started: Started, report: RunReport) -> None:
+    async def _end(self, lease: Lease, started: Started, report: RunReport) -> None:
         """Close the run, remove what is past its retention, tidy up after a big night."""
         runs, retention = self._site.runs, self._site.config.ledger.retention
         if sum(e.counts.inserted + e.counts.linked for e in report.entities) >= _TIDY_ROWS_MIN:
             await runs.tidy()
-        await self._site.retry(lambda: runs.finish(started.run_id, report.status))
+        await self._site.retry(lambda: runs.finish(lease, started.run_id, report.status))
         await failpoint("run.finished")
         await self._site.retry(
             lambda: runs.prune(
@@ -206,7 +206,7 @@ class Runner:
                     for plan in plans:
                         try:
                             entities[plan.name] = await self._entity(
-                                plan, prepared.pinned[plan.name], snapshot,
+                                plan, prepared.pinned[plan.name], snapshot, shores.lease,
                                 forced.get(plan.name, {}), accept_rewind=accept_rewind,
                             )  # fmt: skip
                         except PermanentError as error:
@@ -265,6 +265,7 @@ class Runner:
         plan: Plan,
         pinned: Pinned,
         snapshot: Snapshot,
+        lease: Lease,
         forced: Mapping[bytes, Mapping[str, bytes]],
         *,
         accept_rewind: bool,
@@ -281,7 +282,7 @@ class Runner:
                     hint="was an older copy restored? if that is meant: syncd run --accept-rewind",
                 )
             epoch += 1
-            await site.runs.rewind(pinned.entity_id)
+            await site.runs.rewind(lease, pinned.entity_id)
         spec = await snapshot.digest_spec(plan)
         digest_epoch = small_hash(f"{spec}/{plan.shape}/{plan.revision}".encode())
         identity = await snapshot.identity(plan)
@@ -390,10 +391,14 @@ class _Unwritten:
 
 
 class _Written:
-    """The book of a run; each entry says what is, so it may be repeated."""
+    """The book of a run; each entry says what is, so it may be repeated.
 
-    def __init__(self, site: Site, started: Started) -> None:
+    All that is written in it raises FencedError once another instance has taken over.
+    """
+
+    def __init__(self, site: Site, started: Started, lease: Lease) -> None:
         self._site = site
+        self._lease = lease
         self._retry = site.retry
         self._started = started
 
@@ -410,8 +415,8 @@ class _Written:
     async def hold(self, plan: Plan, keys: Sequence[bytes], reason: str) -> None:
         """Hold exactly these."""
         await failpoint("book.hold")
-        run_id = self._started.run_id
-        await self._retry(lambda: self._site.reviews.hold(plan, run_id, keys, reason))
+        lease, run_id = self._lease, self._started.run_id
+        await self._retry(lambda: self._site.reviews.hold(lease, plan, run_id, keys, reason))
 
     async def close(
         self,
@@ -437,9 +442,9 @@ class _Written:
             drift="; ".join(report.notes) if report.status == "refused" else "",
         )
         pinned = prepared.pinned[report.name]
-        run_id = self._started.run_id
+        lease, run_id, entity_id = self._lease, self._started.run_id, pinned.entity_id
         await failpoint("book.close")
-        await self._retry(lambda: self._site.runs.close_entity(run_id, pinned.entity_id, closing))
+        await self._retry(lambda: self._site.runs.close_entity(lease, run_id, entity_id, closing))
         await failpoint("book.closed")
         if report.status == "completed":
             meter.entity_done(

@@ -9,10 +9,13 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
-from syncd.errors import FencedError, InvariantError
+from syncd.errors import InvariantError
 from syncd.failpoints import failpoint
+from syncd.flow.decide import DELETE_REFUSED
+from syncd.flow.decode import DecodeError, decode
 from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan
 from syncd.flow.ports import (
     WHOLE,
@@ -27,6 +30,7 @@ from syncd.flow.ports import (
     Unit,
 )
 from syncd.ledger import entry_rows
+from syncd.ledger.fence import FENCE, taken_over
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.copy_blocks import BlockCutter
@@ -34,7 +38,7 @@ from syncd.pg.copy_pieces import CopyPieces
 from syncd.pg.errors import translate
 from syncd.pg.transaction import PgTx, transaction
 
-_FENCE = "SELECT 1 FROM syncd_lease WHERE pipeline = $1 AND epoch = $2 FOR KEY SHARE"
+_FENCE = FENCE
 _SCAN = """
 SELECT key, CASE WHEN digest_epoch = $2 AND digest <> 0 AND NOT open THEN digest ELSE -1 END
 FROM syncd_fingerprint WHERE entity_id = $1 AND present AND key >= $3 ORDER BY key
@@ -58,7 +62,12 @@ _STAGE = """
 CREATE TEMP TABLE syncd_stage_entry (LIKE syncd_fingerprint INCLUDING DEFAULTS) ON COMMIT DROP
 """
 _KEPT_ON_UPDATE = ("key", "entity_id", "first_run_id")
+# A record that is there again is not missing in a row any more, even if its run is cut off later.
+_IS_BACK = """
+WITH back AS (DELETE FROM syncd_held_delete WHERE entity_id = $1 AND key = ANY($2::bytea[]))
+"""
 _UPSERT = f"""
+{_IS_BACK}
 INSERT INTO syncd_fingerprint SELECT * FROM pg_temp.syncd_stage_entry
 ON CONFLICT (entity_id, key) DO UPDATE SET changed_at = excluded.changed_at,
 {", ".join(f"{c} = excluded.{c}" for c in entry_rows.COLUMNS if c not in _KEPT_ON_UPDATE)}
@@ -66,7 +75,8 @@ WHERE (syncd_fingerprint.source_epoch, syncd_fingerprint.position)
       <= (excluded.source_epoch, excluded.position)
 """
 _DROP_STAGE = "DROP TABLE pg_temp.syncd_stage_entry"
-_TOUCH = """
+_TOUCH = f"""
+{_IS_BACK}
 UPDATE syncd_fingerprint f
 SET digest = u.digest, digest_epoch = $4, source_epoch = $5, position = $6, unsettled = false
 FROM unnest($2::bytea[], $3::bigint[]) AS u (key, digest)
@@ -142,10 +152,7 @@ class PostgresLedger:
     async def _fenced(self, lease: Lease, *, patient: bool) -> AsyncIterator[PgTx]:
         async with transaction(self._connections, patient=patient) as tx:
             if await tx.connection.fetchval(self._sql(_FENCE), lease.pipeline, lease.epoch) is None:
-                raise FencedError(
-                    f"pipeline {lease.pipeline}: the lease is not at epoch {lease.epoch} any more",
-                    hint="another instance has taken over; this one wrote nothing and stops",
-                )
+                raise taken_over(lease)
             tx.epoch = lease.epoch
             await failpoint("ledger.fenced")
             yield tx
@@ -236,7 +243,8 @@ class PostgresLedger:
             await failpoint("ledger.stage")
             await _copy(connection, "syncd_stage_entry", [rows])
             await failpoint("ledger.copied")
-            _expect(plan, len(entries), await connection.execute(self._sql(_UPSERT)), _WENT_BACK)
+            done = await connection.execute(self._sql(_UPSERT), plan.entity_id, _back(entries))
+            _expect(plan, len(entries), done, _WENT_BACK)
             await failpoint("ledger.upserted")
             await connection.execute(_DROP_STAGE)
         if imports:
@@ -285,7 +293,9 @@ class PostgresLedger:
                 row = await connection.fetchrow(
                     self._sql(_FIND_UNIT), run_id, plan.entity_id, unit_id
                 )
-        return None if row is None else to_unit(unit_id, row["counts"], row["redone"])
+        if row is None:
+            return None
+        return to_unit(run_id, plan.name, unit_id, row["counts"], row["redone"])
 
     async def _record_imports(
         self, connection: Any, plan: Plan, run_id: int, imports: Sequence[Import]
@@ -340,11 +350,33 @@ def _expect(plan: Plan, rows: int, tag: str, broken: str) -> None:
         )
 
 
-def to_unit(unit_id: str, counts: str, redone: str) -> Unit:
-    """A work unit from its two JSON columns."""
-    done = msgspec.json.decode(counts, type=dict[str, Counts])
-    again = msgspec.json.decode(redone, type=dict[str, Counts])
-    return Unit(unit_id, done["present"], done["absent"], again["present"], again["absent"])
+class _Sides(Struct, frozen=True):
+    """One JSON column of a work unit."""
+
+    present: Counts
+    absent: Counts
+
+
+_read_sides = msgspec.json.Decoder(_Sides).decode
+
+
+def to_unit(run_id: int, entity: str, unit_id: str, counts: str, redone: str) -> Unit:
+    """A work unit from its two JSON columns; raises InvariantError where one is damaged."""
+    try:
+        done, again = decode(_read_sides, counts), decode(_read_sides, redone)
+    except DecodeError as error:
+        raise InvariantError(
+            f"entity {entity}: the row {unit_id!r} of run {run_id} in syncd_work_unit cannot "
+            f"be read ({error.code}), expected counts of present and absent records",
+            hint="restore that row from a backup of the ledger, or set the status of that run in "
+            "syncd_run to stopped: the next one surveys everything again",
+        ) from error
+    return Unit(unit_id, done.present, done.absent, again.present, again.absent)
+
+
+def _back(entries: Sequence[Entry]) -> list[bytes]:
+    """Keys of records that the source has; one whose delete was refused is missing still."""
+    return [e.key for e in entries if e.present and not e.reason.startswith(DELETE_REFUSED)]
 
 
 def _as_json(present: Counts, absent: Counts) -> str:

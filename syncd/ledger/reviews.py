@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from syncd.failpoints import failpoint
 from syncd.flow.model import Plan
-from syncd.flow.ports import Decisions
+from syncd.flow.ports import Decisions, Lease
+from syncd.ledger.fence import fenced
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.errors import translate
@@ -127,6 +128,7 @@ class Reviews:
     def __init__(self, connections: Connections, pipeline: str, schema: str) -> None:
         self._connections = connections
         self._pipeline = pipeline
+        self._schema = schema
         self._sql = partial(in_schema, schema)
 
     async def decisions(self, plan: Plan) -> Decisions:
@@ -138,17 +140,18 @@ class Reviews:
             missed_runs={r["key"]: r["missed_runs"] for r in rows},
         )
 
-    async def hold(self, plan: Plan, run_id: int, keys: Sequence[bytes], reason: str) -> None:
-        """Hold exactly ``keys`` from now on."""
-        with translate("holding deletes"):
-            async with self._connections.acquire() as connection, connection.transaction():
-                await failpoint("review.hold")
-                if keys:  # or else the driver would look up a type, every quiet night
-                    await connection.execute(
-                        self._sql(_HOLD), plan.entity_id, run_id, list(keys), reason
-                    )
-                await failpoint("review.held")
-                await connection.execute(self._sql(_LET_GO), plan.entity_id, run_id)
+    async def hold(
+        self, lease: Lease, plan: Plan, run_id: int, keys: Sequence[bytes], reason: str
+    ) -> None:
+        """Hold exactly ``keys`` from now on; FencedError once another instance has taken over."""
+        async with fenced(self._connections, self._schema, lease, "holding deletes") as connection:
+            await failpoint("review.hold")
+            if keys:  # or else the driver would look up a type, every quiet night
+                await connection.execute(
+                    self._sql(_HOLD), plan.entity_id, run_id, list(keys), reason
+                )
+            await failpoint("review.held")
+            await connection.execute(self._sql(_LET_GO), plan.entity_id, run_id)
 
     async def held(self, entity_id: int) -> list[Mapping[str, Any]]:
         """Held deletes with reason, decision and the time of the first."""

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from syncd.errors import ConfigError, FencedError
+from syncd.errors import ConfigError, FencedError, InvariantError
 from syncd.failpoints import failpoint
+from syncd.flow.decode import DecodeError, decode
 from syncd.flow.model import Counts, Issue, Plan
 from syncd.flow.ports import Lease, Unit
+from syncd.ledger.fence import fenced
 from syncd.ledger.postgres import to_unit
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
@@ -59,7 +61,7 @@ SELECT to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') FROM
 WHERE run_id = $1
 """
 _UNITS = """
-SELECT counts::text AS counts, redone::text AS redone FROM syncd_work_unit
+SELECT unit_id, counts::text AS counts, redone::text AS redone FROM syncd_work_unit
 WHERE run_id = $1 AND entity_id = $2 AND attempt < $3
 """
 _DONE = """
@@ -187,12 +189,20 @@ class Closing(Struct, frozen=True):
     drift: str = ""
 
 
+_read_columns = msgspec.json.Decoder(dict[str, str]).decode
+
+
 class Runs:
-    """Runs of one pipeline."""
+    """Runs of one pipeline.
+
+    What takes a lease is written under its fence, and raises FencedError once another instance
+    has taken over.
+    """
 
     def __init__(self, connections: Connections, pipeline: str, schema: str) -> None:
         self._connections = connections
         self._pipeline = pipeline
+        self._schema = schema
         self._sql = partial(in_schema, schema)
 
     async def acquire(self, holder: str, ttl_s: float) -> Lease | None:
@@ -236,31 +246,9 @@ class Runs:
         Holding the lease proves that nobody else works on an unfinished run. Others, which asked
         for something else, are closed as stopped: what they committed stands.
         """
-        attempt, run_id = 1, None
-        chosen = None if selected is None else sorted(selected)
-        for row in await self._fetch(
-            "looking for unfinished runs", self._sql(_UNFINISHED), self._pipeline
-        ):
-            if run_id is None and row["selected"] == chosen:
-                run_id = row["run_id"]
-            else:
-                await failpoint("run.abandon")
-                await self._execute(
-                    "closing an unfinished run", self._sql(_ABANDON), [row["run_id"]]
-                )
-        if run_id is not None:
-            await failpoint("run.resume")
-            attempt = await self._value(
-                "resuming a run", self._sql(_RESUME), run_id, lease.epoch, lease.holder
-            )
-        else:
-            run_id = await self._value(
-                "starting a run",
-                self._sql(_START),
-                self._pipeline,
-                lease.epoch,
-                lease.holder,
-                chosen,
+        async with fenced(self._connections, self._schema, lease, "starting a run") as connection:
+            run_id, attempt = await self._begin(
+                connection, lease, None if selected is None else sorted(selected)
             )
         await failpoint("run.begun")
         previous = await self._value(
@@ -270,46 +258,71 @@ class Runs:
         trimmed = None if previous is None else f"{previous.rstrip('0').rstrip('.')}+00".encode()
         return Started(run_id, attempt, started_at, trimmed)
 
-    async def finish(self, run_id: int, status: str) -> None:
+    async def _begin(
+        self, connection: Any, lease: Lease, chosen: Sequence[str] | None
+    ) -> tuple[int, int]:
+        """The run's id and its attempt, once unfinished runs are taken up or closed."""
+        run_id = None
+        for row in await connection.fetch(self._sql(_UNFINISHED), self._pipeline):
+            if run_id is None and row["selected"] == chosen:
+                run_id = row["run_id"]
+            else:
+                await failpoint("run.abandon")
+                await connection.execute(self._sql(_ABANDON), [row["run_id"]])
+        if run_id is not None:
+            await failpoint("run.resume")
+            resumed = (self._sql(_RESUME), run_id, lease.epoch, lease.holder)
+            return run_id, await connection.fetchval(*resumed)
+        begun = (self._sql(_START), self._pipeline, lease.epoch, lease.holder, chosen)
+        return await connection.fetchval(*begun), 1
+
+    async def finish(self, lease: Lease, run_id: int, status: str) -> None:
         """Close the run; it will not be resumed."""
-        await self._execute("finishing a run", self._sql(_FINISH), run_id, status)
+        async with fenced(self._connections, self._schema, lease, "finishing a run") as connection:
+            await connection.execute(self._sql(_FINISH), run_id, status)
 
     async def earlier_units(self, started: Started, plan: Plan) -> list[Unit]:
         """Work units that earlier attempts of this run committed."""
         rows = await self._fetch(
             "reading work units", self._sql(_UNITS), started.run_id, plan.entity_id, started.attempt
         )
-        return [to_unit("", row["counts"], row["redone"]) for row in rows]
+        return [
+            to_unit(started.run_id, plan.name, row["unit_id"], row["counts"], row["redone"])
+            for row in rows
+        ]
 
-    async def close_entity(self, run_id: int, entity_id: int, closing: Closing) -> None:
+    async def close_entity(
+        self, lease: Lease, run_id: int, entity_id: int, closing: Closing
+    ) -> None:
         """Note how an entity ended."""
         findings = closing.findings
-        with translate("closing an entity"):
-            async with self._connections.acquire() as connection, connection.transaction():
+        async with fenced(
+            self._connections, self._schema, lease, "closing an entity"
+        ) as connection:
+            await connection.execute(
+                self._sql(_DONE), run_id, entity_id, closing.status,
+                msgspec.json.encode(closing.counts).decode(), closing.seconds,
+                list(closing.notes), closing.findings_total,
+            )  # fmt: skip
+            await failpoint("close.counts")
+            await connection.execute(self._sql(_FORGET_FINDINGS), run_id, entity_id)
+            if findings:
                 await connection.execute(
-                    self._sql(_DONE), run_id, entity_id, closing.status,
-                    msgspec.json.encode(closing.counts).decode(), closing.seconds,
-                    list(closing.notes), closing.findings_total,
+                    self._sql(_FINDINGS), run_id, entity_id,
+                    [i.severity.value for i in findings], [i.code for i in findings],
+                    [i.field for i in findings], [i.place for i in findings],
                 )  # fmt: skip
-                await failpoint("close.counts")
-                await connection.execute(self._sql(_FORGET_FINDINGS), run_id, entity_id)
-                if findings:
-                    await connection.execute(
-                        self._sql(_FINDINGS), run_id, entity_id,
-                        [i.severity.value for i in findings], [i.code for i in findings],
-                        [i.field for i in findings], [i.place for i in findings],
-                    )  # fmt: skip
-                if closing.status == "completed":
-                    await connection.execute(
-                        self._sql(_ENTITY_DONE), entity_id, closing.status, closing.source_rows,
-                        closing.position, closing.source_epoch, closing.identity,
-                        closing.source_rows, closing.drift,
-                    )  # fmt: skip
-                else:
-                    await connection.execute(
-                        self._sql(_ENTITY_FAILED), entity_id, closing.status, closing.drift
-                    )
-                await failpoint("close.position")
+            if closing.status == "completed":
+                await connection.execute(
+                    self._sql(_ENTITY_DONE), entity_id, closing.status, closing.source_rows,
+                    closing.position, closing.source_epoch, closing.identity,
+                    closing.source_rows, closing.drift,
+                )  # fmt: skip
+            else:
+                await connection.execute(
+                    self._sql(_ENTITY_FAILED), entity_id, closing.status, closing.drift
+                )
+            await failpoint("close.position")
 
     async def pinned(self) -> dict[str, Pinned]:
         """What was pinned, by entity; raises ConfigError before ``init``."""
@@ -319,7 +332,7 @@ class Runs:
                 row["entity_id"],
                 row["name"],
                 row["target"],
-                msgspec.json.decode(row["pinned"], type=dict[str, str]),
+                _columns_of(row["name"], row["pinned"]),
                 row["source_epoch"],
                 row["position"],
                 row["identity"],
@@ -346,9 +359,12 @@ class Runs:
         shape = await self._value("noting a shape", statement, entity_id, list(columns))
         return int(shape or 0)
 
-    async def rewind(self, entity_id: int) -> None:
+    async def rewind(self, lease: Lease, entity_id: int) -> None:
         """Begin a new source epoch: positions start again from anywhere."""
-        await self._execute("accepting a rewind", self._sql(_REWIND), entity_id)
+        async with fenced(
+            self._connections, self._schema, lease, "accepting a rewind"
+        ) as connection:
+            await connection.execute(self._sql(_REWIND), entity_id)
 
     async def setting(self, name: str, default: bytes | None = None) -> bytes | None:
         """A setting of the ledger; stored as ``default`` when it was not there."""
@@ -394,6 +410,18 @@ class Runs:
         with translate(doing):
             async with self._connections.acquire() as connection:
                 return await connection.execute(statement, *values)
+
+
+def _columns_of(entity: str, pinned: str) -> dict[str, str]:
+    """What was pinned of an entity; raises InvariantError where the ledger's text is damaged."""
+    try:
+        return decode(_read_columns, pinned)
+    except DecodeError as error:
+        raise InvariantError(
+            f"entity {entity}: the column pinned of its row in syncd_entity cannot be read "
+            f"({error.code}), expected an object of texts",
+            hint="restore that row from a backup of the ledger",
+        ) from error
 
 
 def not_initialised(pipeline: str, names: Sequence[str]) -> ConfigError:

@@ -6,7 +6,8 @@ import pytest
 from msgspec import Struct
 
 from syncd.errors import FencedError, LockedError
-from syncd.flow.model import Counts, Plan
+from syncd.flow.decide import DELETE_REFUSED
+from syncd.flow.model import Counts, Outcome, Plan, State
 from syncd.flow.ports import Lease, Unit
 from syncd.ledger.reviews import Reviews
 from syncd.ledger.runs import Closing, Runs
@@ -114,7 +115,7 @@ async def test_an_unfinished_run_is_taken_up(office: Office) -> None:
     again = await office.runs.start(office.us, None)
     assert (first.attempt, again.attempt) == (1, 2)
     assert first.run_id == again.run_id
-    await office.runs.finish(again.run_id, "completed")
+    await office.runs.finish(office.us, again.run_id, "completed")
     new = await office.runs.start(office.us, None)
     assert (new.run_id > first.run_id, new.attempt) == (True, 1)
     assert new.previous_run is not None
@@ -125,7 +126,7 @@ async def test_an_unfinished_run_that_asked_for_something_else_is_closed(office:
     first = await office.runs.start(office.us, ["items"])
     other = await office.runs.start(office.us, None)
     assert other.run_id != first.run_id
-    await office.runs.finish(other.run_id, "completed")
+    await office.runs.finish(office.us, other.run_id, "completed")
     third = await office.runs.start(office.us, ["items"])
     assert (third.run_id > other.run_id, third.attempt) == (True, 1)
 
@@ -147,7 +148,8 @@ async def test_a_place_moves_only_with_an_entity_that_ended_well(office: Office)
     run = await office.runs.start(office.us, None)
     places = []
     for status, position in (("completed", 10), ("failed", 20), ("completed", 5)):
-        await office.runs.close_entity(run.run_id, office.plan.entity_id, closing(status, position))
+        ended = closing(status, position)
+        await office.runs.close_entity(office.us, run.run_id, office.plan.entity_id, ended)
         pinned = (await office.runs.pinned())["items"]
         places.append((pinned.position, pinned.identity, pinned.last_rows))
     assert places == [(10, "abc", 7)] * 3
@@ -156,8 +158,9 @@ async def test_a_place_moves_only_with_an_entity_that_ended_well(office: Office)
 async def test_a_rewind_begins_a_new_source_epoch(office: Office) -> None:
     """Positions start again from anywhere."""
     run = await office.runs.start(office.us, None)
-    await office.runs.close_entity(run.run_id, office.plan.entity_id, closing("completed", 10))
-    await office.runs.rewind(office.plan.entity_id)
+    ended = closing("completed", 10)
+    await office.runs.close_entity(office.us, run.run_id, office.plan.entity_id, ended)
+    await office.runs.rewind(office.us, office.plan.entity_id)
     pinned = (await office.runs.pinned())["items"]
     assert (pinned.position, pinned.source_epoch, pinned.identity) == (0, 2, "")
 
@@ -172,15 +175,64 @@ async def test_a_setting_is_stored_once(office: Office) -> None:
 async def test_held_deletes_and_their_decisions(office: Office) -> None:
     """Exactly those named last are held; a decision stays while a key is held."""
     plan, reviews = office.plan, office.reviews
-    await reviews.hold(plan, 1, [key_of(1), key_of(2)], "many")
+    await reviews.hold(office.us, plan, 1, [key_of(1), key_of(2)], "many")
     assert (await reviews.decisions(plan)).missed_runs == {key_of(1): 1, key_of(2): 1}
     assert await reviews.decide_held(plan.entity_id, "approved") == 2
-    await reviews.hold(plan, 2, [key_of(2), key_of(3)], "many")
+    await reviews.hold(office.us, plan, 2, [key_of(2), key_of(3)], "many")
     decisions = await reviews.decisions(plan)
     assert decisions.missed_runs == {key_of(2): 2, key_of(3): 1}
     assert decisions.approved == frozenset({key_of(2)})
-    await reviews.hold(plan, 3, [], "")
+    await reviews.hold(office.us, plan, 3, [], "")
     assert (await reviews.decisions(plan)).missed_runs == {}
+
+
+async def test_the_book_of_a_run_is_closed_to_who_lost_the_lease(office: Office) -> None:
+    """I9: a paused instance that wakes up changes neither counts, place, holds nor status."""
+    plan, runs, reviews = office.plan, office.runs, office.reviews
+    run = await runs.start(office.us, None)
+    await runs.close_entity(office.us, run.run_id, plan.entity_id, closing("completed", 10))
+    await reviews.hold(office.us, plan, run.run_id, [key_of(1)], "many")
+    await office.expire()
+    other = await runs.acquire("other", TTL_S)
+    assert other is not None
+    again = await runs.start(other, None)
+    late = closing("completed", 20)
+    for refused in (
+        lambda: runs.start(office.us, None),
+        lambda: runs.start(office.us, ["items"]),
+        lambda: runs.close_entity(office.us, run.run_id, plan.entity_id, late),
+        lambda: runs.finish(office.us, run.run_id, "completed"),
+        lambda: runs.rewind(office.us, plan.entity_id),
+        lambda: reviews.hold(office.us, plan, run.run_id, [key_of(2)], "late"),
+        lambda: reviews.hold(office.us, plan, run.run_id, [], ""),
+    ):
+        with pytest.raises(FencedError):
+            await refused()
+    pinned = (await runs.pinned())["items"]
+    assert (pinned.position, pinned.source_epoch) == (10, 1)
+    assert (await reviews.decisions(plan)).missed_runs == {key_of(1): 1}
+    assert await reviews.last_run() == (run.run_id, "running")
+    assert (again.run_id, again.attempt) == (run.run_id, 2)
+    await runs.finish(other, run.run_id, "completed")
+    assert await reviews.last_run() == (run.run_id, "completed")
+
+
+async def test_a_record_that_is_there_again_is_missed_anew(office: Office) -> None:
+    """Whatever is noted of it ends the count, with the commit and whatever becomes of the run."""
+    shelter, plan = office.shelter, office.plan
+    numbers = range(1, 6)
+    shelter.lease = office.us
+    await remember(shelter, *numbers)
+    await office.reviews.hold(office.us, plan, 1, [key_of(n) for n in numbers], "many")
+    refused = entry_of(plan, 3, reason=f"{DELETE_REFUSED}23503:fk", outcome=Outcome.FAILED)
+    gone = entry_of(plan, 4, present=False, state=State.SRC_DELETED)
+    async with shelter.ledger.begin(office.us) as tx:
+        await shelter.ledger.lock(tx, plan, [key_of(n) for n in numbers])
+        await shelter.ledger.touch(tx, plan, [key_of(1)], [7], 5, 1, 11)
+        entries = [entry_of(plan, 2), refused, gone]
+        await shelter.ledger.record(tx, plan, entries, [], new=False)
+    missed = (await office.reviews.decisions(plan)).missed_runs
+    assert missed == {key_of(3): 1, key_of(4): 1, key_of(5): 1}
 
 
 # -- locks ---------------------------------------------------------------------------------------

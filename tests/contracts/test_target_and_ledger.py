@@ -441,3 +441,6 @@ async def test_the_book_holds_exactly_what_it_is_told(shelter: Shelter) -> None:
     decisions = await second.decisions(plan)
     assert decisions.missed_runs == {key_of(2): 2, key_of(3): 1}
     assert decisions.approved == decisions.rejected == frozenset()
+    with pytest.raises(FencedError):
+        await (await shelter.book(3, shelter.stale)).hold(plan, [], "")
+    assert (await second.decisions(plan)).missed_runs == decisions.missed_runs

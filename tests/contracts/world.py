@@ -180,12 +180,12 @@ class Shelter(Struct):
     memory: Store | None = None
     site: Site | None = None
 
-    async def book(self, run: int) -> RunBook:
-        """The book of the n-th run."""
+    async def book(self, run: int, lease: Lease | None = None) -> RunBook:
+        """The book of the n-th run, under the newest lease unless it says another."""
         if self.memory is not None:
-            return MemoryBook(self.memory, run)
+            return MemoryBook(self.memory, run, lease or self.lease)
         assert self.site is not None
-        return _Written(self.site, Started(run, 2, "", None))
+        return _Written(self.site, Started(run, 2, "", None), lease or self.lease)
 
     async def next_attempt(self) -> None:
         """The run was cut off and is taken up again."""

@@ -3,6 +3,7 @@
 Every other cut loses the server's answer after it has committed, the rest lose the COMMIT.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -14,6 +15,7 @@ from syncd.reports import RunReport
 from tests.crash.proxy import Fault, FaultyProxy, Moment, When
 from tests.crash.series import Series, crash_config
 from tests.pipeline.world import MakeDatabase, World
+from tests.trust.seed import ROUND
 
 CUTS_MIN: Final = 20
 CUT_SHARE: Final = 0.1  # of all COMMITs
@@ -22,11 +24,11 @@ ATTEMPTS_MAX: Final = 8
 
 @pytest.mark.trust
 async def test_a_commit_whose_answer_is_lost_is_looked_up_and_never_done_twice(
-    make_database: MakeDatabase,
+    make_database: MakeDatabase, record_property: Callable[[str, object], None]
 ) -> None:
     """Case 14: 20 cuts at random COMMITs: nothing doubled, nothing lost, the sums exact."""
     legacy, target = make_database("legacy"), make_database("target")
-    series = await Series.begin(crash_config(legacy, target), seed=14)
+    series = await Series.begin(crash_config(legacy, target), seed=14 + 100 * (ROUND - 1))
     losses: list[Fault] = []
 
     def choose(moment: Moment) -> Fault | None:
@@ -45,6 +47,7 @@ async def test_a_commit_whose_answer_is_lost_is_looked_up_and_never_done_twice(
             await series.assert_whole(report, runs_max=ATTEMPTS_MAX)
             await series.a_day()
             await series.staff_type()
+    record_property("strikes", len(proxy.struck))
     assert {Fault.LOST_ANSWER, Fault.LOST_COMMIT} == set(proxy.struck)
     survived = len(proxy.struck) - (attempts - nights)
     assert survived >= CUTS_MIN // 2, "too many cuts ended an attempt: was anything looked up?"

@@ -1,7 +1,8 @@
 """A run that is stopped (SIGSTOP), taken over, and let go on (SIGCONT): it writes nothing (I9).
 
 Case 85. Where it is stopped inside a transaction it holds locks that the takeover needs; the
-server ends a transaction in which nobody says anything any more.
+server ends a transaction in which nobody says anything any more. Where it is stopped inside a
+statement, half told, only ``statement_timeout_s`` ends it.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,6 +23,7 @@ from syncd.reports import RunReport
 from tests.conftest import REPOSITORY
 from tests.crash.series import Series, Size, crash_config
 from tests.pipeline.world import MakeDatabase, Rows, World
+from tests.trust.seed import ROUND
 
 THOROUGH: Final = os.environ.get("SYNCD_HYPOTHESIS_PROFILE") == "trust"
 TAKEOVERS: Final = 5 if THOROUGH else 1  # of each kind
@@ -29,7 +32,7 @@ SIZE: Final = Size(parents=60, children=600, a_day=40)
 _CONFIG: Final = """
 pipeline: crash
 source: {{kind: postgres, dsn: "{legacy}"}}
-target: {{kind: postgres, dsn: "{target}"}}
+target: {{kind: postgres, dsn: "{target}", statement_timeout_s: 3}}
 ledger: {{lease_ttl_s: 0.3}}
 limits: {{batch_rows: 40, writers: 2, retries: 8, retry_budget_s: 20}}
 deletes: {{hold_above: {{rows: 1000, percent: 50}}}}
@@ -56,12 +59,17 @@ _ALL: Final = (
 @pytest.mark.trust
 @pytest.mark.parametrize("where", ["fetch.done", "tx.commit"], ids=["between", "inside"])
 async def test_a_zombie_that_wakes_up_writes_nothing(
-    make_database: MakeDatabase, tmp_path: Path, where: str
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    where: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """I9: 0 rows after the takeover, the exit code of a fenced run, and nothing lost or doubled."""
     legacy, target = make_database("legacy"), make_database("target")
     series = await Series.begin(
-        crash_config(legacy, target, batch_rows=40), seed=len(where), size=SIZE
+        crash_config(legacy, target, batch_rows=40),
+        seed=len(where) + 100 * (ROUND - 1),
+        size=SIZE,
     )
     path = tmp_path / "syncd.yaml"
     path.write_text(_CONFIG.format(legacy=legacy, target=target))
@@ -76,6 +84,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
             before = await _everything(series.world)
             assert await zombie.wakes_up() == Exit.FENCED, zombie.said
         assert await _everything(series.world) == before
+    record_property("takeovers", TAKEOVERS)
 
 
 async def _taken_over(world: World) -> RunReport:

@@ -1,7 +1,6 @@
 """The decision about a batch: who is let through, who is parked and why, and what is locked."""
 
 from collections.abc import Mapping
-from typing import Final
 
 import pytest
 from msgspec.structs import replace
@@ -420,39 +419,6 @@ async def test_each_absence_is_judged_in_the_order_given() -> None:
         State.SRC_DELETED,
         State.SRC_DELETED,
     ]
-
-
-# -- soft deletes ------------------------------------------------------------------------------
-
-MARKED: Final = replace(PLAN, soft_delete="_deleted_at")
-
-
-async def test_a_softly_deleted_row_that_returns_unchanged_is_written_to_be_unmarked() -> None:
-    """All values agree, yet the target must forget the time of deletion."""
-    one = read("1")
-    entry = known(one, state=State.SRC_DELETED, present=False)
-    ledger, target = Ledger(entry), Target({"1": one.row})
-    decision = only(await decide([one], MARKED, ledger=ledger, target=target)).decision
-    assert (decision.write, decision.written) == (Write.UPDATE, MARKED.target_key)
-    assert decision.entry.state is State.LIVE
-
-
-async def test_a_row_that_was_not_deleted_is_not_unmarked() -> None:
-    """A look at a live row that changes nothing writes nothing."""
-    one = read("1")
-    entry = known(one, revision=PLAN.revision - 1)
-    ledger, target = Ledger(entry), Target({"1": one.row})
-    decision = only(await decide([one], MARKED, ledger=ledger, target=target)).decision
-    assert decision.write is Write.NOTHING
-
-
-async def test_a_returning_row_that_changed_is_written_as_usual() -> None:
-    """What the merge writes unmarks the row as well."""
-    before, now = read("1", b"Ada"), read("1", b"Ida")
-    entry = known(before, state=State.SRC_DELETED, present=False)
-    ledger, target = Ledger(entry), Target({"1": before.row})
-    decision = only(await decide([now], MARKED, ledger=ledger, target=target)).decision
-    assert (decision.write, decision.written) == (Write.UPDATE, (1,))
 
 
 # -- text keys ---------------------------------------------------------------------------------

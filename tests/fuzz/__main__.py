@@ -5,6 +5,7 @@ failure is printed with the command that repeats it.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         own = cases or _CASES
         if asked.total:
-            own = max(1, round(asked.total * parts[name] / sum(parts.values())))
+            own = math.ceil(asked.total * parts[name] / sum(parts.values()))
         found = hunt(every[name], asked.seed, cases=own, seconds=share_s, first=asked.first)
         hunted.append(found)
         sys.stdout.write(f"{name:24} {found.cases:9} cases {found.rate:8.0f}/s {found.outcomes}\n")

@@ -21,7 +21,7 @@ SEED: Final = 7
 CASES: Final = 6000
 _CPU_S_MAX: Final = 1.0  # what hangs is to be found soon
 # What every decoder imports and no fault is planted in; loading it once saves most of the time.
-_LIBRARIES: Final = ("anyio", "asyncpg", "msgspec", "prometheus_client", "structlog", "yaml",
+_LIBRARIES: Final = ("anyio", "asyncpg", "msgspec", "prometheus_client", "yaml",
                      "zstandard", "tenacity", "hypothesis", "typer", "rich.console")  # fmt: skip
 
 _CANONICAL: Final = "syncd.flow.canonical"

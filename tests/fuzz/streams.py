@@ -13,8 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from syncd.errors import SyncdError
-from syncd.flow.decode import DecodeError
+from syncd.errors import InvariantError, SyncdError
 from syncd.flow.keys import encode_key
 from syncd.flow.model import ColumnType, Counts, Issue, Kind, Read, Severity
 from syncd.flow.normalise import Dialect, Normaliser
@@ -162,15 +161,12 @@ def _rows_of(data: Sequence[bytes]) -> tuple[str, object]:
     return "finding" if told else "value", said
 
 
-_UNIT_ERRORS: Final = (SyncdError, DecodeError, msgspec.MsgspecError, UnicodeError, KeyError)
-
-
 def check_unit(data: bytes, _random: Random) -> str:
     """A work unit's two JSON columns: counts, or nothing but an error."""
     text = data.decode("utf-8", "surrogateescape")
     try:
-        unit = to_unit("u", text, text)
-    except (*_UNIT_ERRORS, RecursionError) as error:
+        unit = to_unit(1, "items", "u", text, text)
+    except InvariantError as error:
         return type(error).__name__
     for counts in (unit.present, unit.absent, unit.present_redone, unit.absent_redone):
         assert all(isinstance(rows, int) for rows in counts.as_dict().values())

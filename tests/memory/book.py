@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 
 from syncd.flow.model import Plan
-from syncd.flow.ports import Decisions, Unit
+from syncd.flow.ports import Decisions, Lease, Unit
 from tests.memory.store import Held, Store
 
 
 class MemoryBook:
-    """The book of one run."""
+    """The book of one run, which holds ``lease``."""
 
-    def __init__(self, store: Store, run_id: int) -> None:
+    def __init__(self, store: Store, run_id: int, lease: Lease) -> None:
         self._store = store
+        self._lease = lease
         self._run_id = run_id
 
     async def earlier_units(self, plan: Plan) -> list[Unit]:
@@ -35,6 +36,7 @@ class MemoryBook:
     async def hold(self, plan: Plan, keys: Sequence[bytes], reason: str) -> None:
         """Hold exactly these."""
         del reason
+        self._store.assert_fence(self._lease)
         before, held = self._store.state.held.get(plan.entity_id, {}), {}
         for key in keys:
             old = before.get(key, Held(self._run_id, 0))

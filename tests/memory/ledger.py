@@ -6,9 +6,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from syncd.flow.decide import DELETE_REFUSED
 from syncd.flow.model import PARKED, Entry, Outcome, Plan, State
 from syncd.flow.ports import WHOLE, Block, Cargo, Emit, Fresh, Import, Lease, Span, Tx, Unit
-from tests.memory.store import Store, of
+from tests.memory.store import MemoryTx, Store, of
 
 _HASH_BYTES: Final = 8
 
@@ -101,6 +102,7 @@ class MemoryLedger:
         own = of(tx)
         table, open_ones = own.entries(plan.entity_id), own.conflicts()
         await self._store.own(own, plan.entity_id, [entry.key for entry in entries], table)
+        _let_go(own, plan, [e.key for e in entries if e.present and not _is_refused(e)])
         for entry in entries:
             assert not (new and entry.key in table)
             table[entry.key] = replace(entry, disputed=None)
@@ -124,6 +126,7 @@ class MemoryLedger:
         """New digests and position for entries whose row is unchanged."""
         await self._store.point("ledger.touch")
         table = of(tx).entries(plan.entity_id)
+        _let_go(of(tx), plan, keys)
         for key, digest in zip(keys, digests, strict=True):
             table[key] = replace(
                 table[key], digest=digest, digest_epoch=digest_epoch, source_epoch=source_epoch,
@@ -162,6 +165,17 @@ def blocks(records: Sequence[bytes], rows: int) -> Iterator[Block]:
         widths = {len(one) for one in some}
         width = widths.pop() if len(widths) == 1 and rows > 1 else 0
         yield Block(b"".join(some), width)
+
+
+def _let_go(tx: MemoryTx, plan: Plan, keys: Sequence[bytes]) -> None:
+    """Records that are there again wait for no delete."""
+    held = tx.held(plan.entity_id)
+    for key in keys:
+        held.pop(key, None)
+
+
+def _is_refused(entry: Entry) -> bool:
+    return entry.reason.startswith(DELETE_REFUSED)
 
 
 def _is_known(entry: Entry, digest_epoch: int) -> bool:

@@ -42,6 +42,8 @@ class MemoryRuns:
         self._settings: dict[str, bytes] = {}
         self._shapes: dict[tuple[int, tuple[str, ...]], int] = {}
         self.holder_name = ""  # who took the lease last
+        self.closed_under: dict[tuple[int, int], str] = {}  # who had taken it last by then
+        self.finished_under: dict[int, str] = {}
         self._expires_s = float("-inf")
 
     async def acquire(self, holder: str, ttl_s: float) -> Lease | None:
@@ -87,6 +89,7 @@ class MemoryRuns:
     async def start(self, lease: Lease, selected: Sequence[str] | None) -> Started:
         """Begin a run, or take up the newest unfinished one that asked for the same."""
         await self._store.point("runs.start")
+        self.assert_fence(lease)
         chosen = None if selected is None else sorted(selected)
         found: Run | None = None
         for run in sorted(self.runs.values(), key=lambda run: -run.run_id):
@@ -110,9 +113,15 @@ class MemoryRuns:
         previous = f"{max(earlier):020.6f}".encode() if earlier else None
         return Started(found.run_id, found.attempts, f"{found.started_s:.3f}", previous)
 
-    async def finish(self, run_id: int, status: str) -> None:
+    def assert_fence(self, lease: Lease) -> None:
+        """Raise FencedError where another has taken the lease: what is noted now is another's."""
+        self._store.assert_fence(lease)
+
+    async def finish(self, lease: Lease, run_id: int, status: str) -> None:
         """Close the run."""
         await self._store.point("runs.finish")
+        self.assert_fence(lease)
+        self.finished_under[run_id] = self.holder_name
         self.runs[run_id].status = status
 
     async def earlier_units(self, started: Started, plan: Plan) -> list[Unit]:
@@ -124,9 +133,13 @@ class MemoryRuns:
             if (run_id, entity_id) == (started.run_id, plan.entity_id) and attempt < started.attempt
         ]
 
-    async def close_entity(self, run_id: int, entity_id: int, closing: Closing) -> None:
+    async def close_entity(
+        self, lease: Lease, run_id: int, entity_id: int, closing: Closing
+    ) -> None:
         """Note how an entity ended; its place moves only when it ended well."""
         await self._store.point("runs.close_entity")
+        self.assert_fence(lease)
+        self.closed_under[run_id, entity_id] = self.holder_name
         self.closings[run_id, entity_id] = closing
         name = next(n for n, pinned in self.entities.items() if pinned.entity_id == entity_id)
         pinned = self.entities[name]
@@ -168,9 +181,10 @@ class MemoryRuns:
             self._shapes.setdefault(where, len(self._shapes) + 1)
         return self._shapes.get(where, 0)
 
-    async def rewind(self, entity_id: int) -> None:
+    async def rewind(self, lease: Lease, entity_id: int) -> None:
         """Begin a new source epoch."""
         await self._store.point("runs.rewind")
+        self.assert_fence(lease)
         for name, pinned in self.entities.items():
             if pinned.entity_id == entity_id:
                 self.entities[name] = replace(
@@ -211,10 +225,13 @@ class MemoryReviews:
             {key: one.missed_runs for key, one in held.items()},
         )
 
-    async def hold(self, plan: Plan, run_id: int, keys: Sequence[bytes], reason: str) -> None:
+    async def hold(
+        self, lease: Lease, plan: Plan, run_id: int, keys: Sequence[bytes], reason: str
+    ) -> None:
         """Hold exactly these."""
         del reason
         await self._store.point("reviews.hold")
+        self._runs.assert_fence(lease)
         before = self._store.state.held.get(plan.entity_id, {})
         self._store.state.held[plan.entity_id] = {
             key: _again(before[key], run_id) if key in before else Held(run_id) for key in keys

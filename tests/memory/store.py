@@ -141,6 +141,10 @@ class MemoryTx:
         """The open conflicts."""
         return self._layer("conflict", "", {"": self._state.conflicts})
 
+    def held(self, entity_id: int) -> Layer[bytes, Held]:
+        """The deletes of an entity that wait."""
+        return self._layer("held", entity_id, self._state.held)
+
     def units(self) -> Layer[tuple[int, int, str], tuple[int, Unit]]:
         """The work units."""
         return self._layer("unit", "", {"": self._state.units})

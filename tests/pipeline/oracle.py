@@ -45,7 +45,8 @@ class Oracle:
         """Judge a commit of syncd's: what it found at the target, and what it left (I2, I3, I10).
 
         ``source`` is what the run reads; ``complete`` says that its read may speak of absence.
-        ``unlooked`` are records that wait: what agrees there is agreed by chance.
+        ``unlooked`` are records that this run has not looked at yet, or that wait: what agrees
+        there is agreed by chance, and becomes syncd's with the look and not before.
         """
         for key in before.keys() | after.keys():
             if key not in after:
@@ -61,7 +62,7 @@ class Oracle:
             elif key not in unlooked:
                 self._updated(key, source.get(key), before[key], after[key])
             else:
-                assert after[key] == before[key], f"{key}: written although it waits"
+                assert after[key] == before[key], f"{key}: written without a look"
 
     def _updated(self, key: int, source: Cells | None, before: Cells, after: Cells) -> None:
         left, ours = self.left.setdefault(key, {}), self.ours.setdefault(key, {})

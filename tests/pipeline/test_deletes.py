@@ -206,6 +206,22 @@ async def test_soft_deletes_mark_and_a_return_unmarks(make_world: MakeWorld) -> 
     assert await count(world) == 20
 
 
+async def test_a_soft_deleted_row_that_returns_as_it_was_is_an_update(
+    make_world: MakeWorld,
+) -> None:
+    """It is written to lose its mark: counted, and a line of its history says why."""
+    world = await filled(make_world, 20, Deletes(policy="soft", column="gone_at"))
+    name = await world.value("SELECT name FROM cases WHERE id = 1")
+    await world.legacy("DELETE FROM cases WHERE id = 1")
+    await world.night()
+    await world.legacy(f"INSERT INTO cases VALUES (1, '{name}')")
+    assert told(await world.night()) == {"seen": 20, "updated": 1, "unchanged": 19}
+    assert await world.rows("SELECT id FROM cases WHERE gone_at IS NOT NULL") == []
+    history = "SELECT outcome, reason FROM syncd.syncd_import_record ORDER BY import_id"
+    assert await world.rows(history) == [("deleted", ""), ("updated", "returned")]
+    assert told(await world.night()) == {"seen": 20, "unchanged": 20}
+
+
 async def test_soft_deletes_obey_the_guard(make_world: MakeWorld) -> None:
     """A soft delete is a delete: beyond the bounds it is held."""
     soft = Deletes(policy="soft", column="gone_at", hold_above=HoldAbove(rows=2, percent=10))

@@ -147,10 +147,13 @@ def last_row_first(dice: random.Random) -> Sequence[int]:
 
 
 @pytest.mark.trust
-async def test_eight_people_and_ten_nights_lose_no_edit(make_world: MakeWorld) -> None:
+async def test_eight_people_and_ten_nights_lose_no_edit(
+    make_world: MakeWorld, record_property: Callable[[str, object], None]
+) -> None:
     """I2, case 75: 8 connections edit 200 rows during 10 nights: 0 edits lost, 0 errors."""
     world = await office(make_world)
     notes = await work_through_nights(world, any_row)
+    record_property("edits", notes.edits)
     assert notes.errors == []
     assert notes.edits > 10 * STAFF
     assert await lost_edits(world) == []
@@ -166,10 +169,13 @@ async def test_eight_people_and_ten_nights_lose_no_edit(make_world: MakeWorld) -
 
 
 @pytest.mark.trust
-async def test_no_deadlock_reaches_a_person(make_world: MakeWorld) -> None:
+async def test_no_deadlock_reaches_a_person(
+    make_world: MakeWorld, record_property: Callable[[str, object], None]
+) -> None:
     """Case 19: people lock rows against our order; syncd steps back, they never notice."""
     world = await office(make_world)
     notes = await work_through_nights(world, last_row_first)
+    record_property("edits", notes.edits)
     assert notes.errors == []
     assert await lost_edits(world) == []
 

@@ -116,8 +116,13 @@ class Account:
         return any(t not in (left, s) and owner != "source" for owner, t, left, s in columns)
 
     def agreed(self, target: Row, made: Row) -> None:
-        """Both sides say the same, of a group as a whole: it is syncd's from now on."""
+        """Both sides say the same, of a group as a whole: it is syncd's from now on.
+
+        Not of a column that the target owns: nothing is remembered of what it holds.
+        """
         for at, value in enumerate(target):
+            if self.rule.owners[at] == "target":
+                continue
             unit = self.rule.group if at in self.rule.group else (at,)
             if all(target[member] == made[member] for member in unit):
                 self.left[at] = self.ours[at] = value

@@ -150,15 +150,18 @@ def _approvals_stay(planter: Planter) -> None:
     """Held deletes are added to, and none is let go."""
 
     def around(hold: Any) -> Any:
-        async def holding(self: Any, plan: Any, run_id: int, keys: Any, reason: str) -> None:
+        async def holding(
+            self: Any, lease: Any, plan: Any, run_id: int, keys: Any, reason: str
+        ) -> None:
             before = dict(self._store.state.held.get(plan.entity_id, {}))
-            await hold(self, plan, run_id, keys, reason)
+            await hold(self, lease, plan, run_id, keys, reason)
             held = self._store.state.held[plan.entity_id]
             self._store.state.held[plan.entity_id] = {**before, **held}
 
         return holding
 
     planter.wrap("tests.memory.runs:MemoryReviews.hold", around)
+    planter.set("tests.memory.ledger:_let_go", lambda *_: None)
 
 
 async def _nothing_found(*_: object) -> None:
@@ -192,6 +195,8 @@ APART: Final = (
     Canary("no_tombstone", "the entry is forgotten with its row", _tombstones_are_forgotten),
     Canary("unfenced_write", "a batch does not look whether the lease is still its own",
            lambda p: p.set("tests.memory.store:Store.assert_fence", lambda *_: None)),
+    Canary("unfenced_book", "a run's book is written whoever holds the lease",
+           lambda p: p.set("tests.memory.runs:MemoryRuns.assert_fence", lambda *_: None)),
     Canary("row_not_locked", "the target's rows are compared and not locked",
            _without_locks(f"{_TARGET}lock")),
     Canary("entry_not_locked", "the entries are read and not locked",

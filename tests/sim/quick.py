@@ -251,7 +251,9 @@ class QuickWorld:
         for at in range(0, len(allowed), size):
             self._drive([applier.remove(allowed[at : at + size])])
         wait = [*judgement.held, *judgement.kept]
-        self._drive([self.reviews.hold(self.traits.plan, self._run, wait, judgement.reason)])
+        self._drive(
+            [self.reviews.hold(_LEASE, self.traits.plan, self._run, wait, judgement.reason)]
+        )
         return len(wait)
 
     def _tell(

@@ -177,10 +177,16 @@ class World:
             told = Told(
                 process.name, report.run_id, attempt, one.name, one.status,
                 one.counts.as_dict(), one.notes, len(one.findings),
-                self.runs.holder_name,
+                self._closed_under(report.run_id, IDS[one.name], process.name),
             )  # fmt: skip
             self.history.append(told)
             self.words += one.notes
+
+    def _closed_under(self, run_id: int, entity_id: int, who: str) -> str:
+        """Who had the lease when an entity or its run was closed: anybody else, or ``who``."""
+        runs = self.runs
+        holders = {runs.closed_under[run_id, entity_id], runs.finished_under[run_id]}
+        return min(holders - {who}, default=who)
 
     def _look(self, process: Process, hasher: Hasher) -> Source:
         """A look at the source, as tonight's dump shows it."""
