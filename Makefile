@@ -12,14 +12,17 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 CODE = $(wildcard syncd tests benchmarks demo)
+# Of a night of `make trust-nightly`; TRUST is passed on, for example TRUST='--only kill --seed 7'.
+HOURS ?= 8
+TRUST ?=
 COMPILE = "$$scratch/bin/uv" pip compile --quiet pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --upgrade \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test bench lint fmt types lock trust clean cover
+.PHONY: help demo test bench lint fmt types lock trust trust-nightly clean cover
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1	\2/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1	\2/' | expand -t 17
 
 demo: $(STAMP)  ## run the whole story on this machine, no container and no cloud
 	@$(BIN)/python -m demo
@@ -33,8 +36,11 @@ cover: $(STAMP)  ## check that the pure core is covered wholly, from the last `m
 	@test -f .coverage || { echo "no coverage data yet: run 'make test' first" >&2; exit 1; }
 	@$(BIN)/coverage report --skip-covered
 
-trust: $(STAMP)  ## run the property, fault and crash suites with many more examples
-	@SYNCD_HYPOTHESIS_PROFILE=trust $(BIN)/pytest -n 2 -m trust --timeout 1800 tests
+trust: $(STAMP)  ## run every campaign of the trust harness, with the counts of CI: up to an hour
+	@$(BIN)/python -m tests.trust $(TRUST)
+
+trust-nightly: $(STAMP)  ## the same with the counts of many nights; HOURS=8, goes on where it was
+	@$(BIN)/python -m tests.trust --nightly --resume --hours $(HOURS) $(TRUST)
 
 bench: $(STAMP)  ## measure on this machine and print the figures
 	@$(BIN)/python -m benchmarks
