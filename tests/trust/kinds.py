@@ -159,11 +159,17 @@ class Planted(Struct, frozen=True):
         if said.code not in _ENDED or not told:
             return broken_down(call, said)
         failures = [
-            Failure(f"{name}: survived", f"python -m {self.module} {name}")
+            Failure(_survived(name, said.words), f"python -m {self.module} {name}")
             for name, by in told
             if "nothing" in by
         ]
         return Gained({"faults": len(told) - len(failures)}, failures)
+
+
+def _survived(name: str, words: str) -> str:
+    """What the module says of a fault that nothing found: the end of what its tests said."""
+    said = words.rpartition(f"{name} survived:")[2].partition(" survived:")[0] or words
+    return f"{name}: survived; {said.strip()[-TOLD_MAX // 2 :]}"
 
 
 class Suite(Struct, frozen=True):
