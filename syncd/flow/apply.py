@@ -103,7 +103,7 @@ class Applier:
         """Bring the records of ``reads`` up to date."""
         await self._halving(reads, self._apply_once, self._refused)
 
-    def pack(self, reads: Sequence[Read]) -> "Packed | None":
+    def pack(self, reads: Sequence[Read]) -> Packed | None:
         """Make ``reads`` ready for ``load``; None where they do not fit it.
 
         For an entity of which neither ledger nor target knew anything at the start.
@@ -111,20 +111,21 @@ class Applier:
         decider = self._decider
         if self.plan.event or decider.parents.edges or not decider.drafter.is_identity:
             return None
-        keyed = decider.keyed_columns(reads)
-        if keyed is None:
+        held = decider.in_columns(reads)
+        if held is None:
             return None
+        keyed = decider.keyed_columns(held)
         cargo = self._shores.target.pack(self.plan, keyed)
         if cargo is None:
             return None
         hashes = decider.hasher.joined(keyed.columns)
         # The fingerprint is of what the source said, before the key was brought to its one form.
-        said = hashes if keyed is reads else decider.joined(reads)
+        said = hashes if keyed is held else decider.hasher.joined(held.columns)
         fresh = Fresh(keyed.keys, keyed.digests, decider.fingerprint.of(said), hashes)
         entries = self._shores.ledger.pack(self.plan, self._inserted(), fresh)
         return Packed(keyed.keys, cargo, entries)
 
-    async def load(self, packed: Sequence["Packed"]) -> bool:
+    async def load(self, packed: Sequence[Packed]) -> bool:
         """Insert packed records, the fastest way.
 
         False, having done nothing, when one is bad or somebody was faster: ``apply`` looks at
@@ -204,7 +205,7 @@ class Applier:
         self._unanswered[unit_id] = tally
         return tally
 
-    async def _load_once(self, packed: Sequence["Packed"], unit_id: str) -> Tally | None:
+    async def _load_once(self, packed: Sequence[Packed], unit_id: str) -> Tally | None:
         plan, shores = self.plan, self._shores
         async with shores.ledger.begin(shores.lease) as tx:
             await failpoint("load.begin")

@@ -179,17 +179,21 @@ class Decider:
         )
         return Settled(key, (), Decision(Write.NOTHING, parked, outcome, told), absent=absent)
 
-    def keyed_columns(self, reads: Sequence[Read]) -> ReadColumns | None:
-        """``reads`` with ``keyed`` rows, in columns; None if any lacks a value or has an issue."""
-        if isinstance(reads, ReadColumns) and not self._text_key:
+    def in_columns(self, reads: Sequence[Read]) -> ReadColumns | None:
+        """The same reads in columns; None if any lacks a value or has an issue."""
+        if isinstance(reads, ReadColumns):
             return reads
         if any(read.issues or MISSING in read.row for read in reads):
             return None
-        rows = [self.keyed(read) for read in reads]
-        # What a key was brought to is not what the source's own line says.
-        lines = [r.line if row is r.row else b"" for r, row in zip(reads, rows, strict=True)]
-        keys, digests = [read.key for read in reads], [read.digest for read in reads]
-        return ReadColumns(keys, digests, [*zip(*rows, strict=True)], lines)
+        return _columns_of(reads, [read.row for read in reads])
+
+    def keyed_columns(self, reads: ReadColumns) -> ReadColumns:
+        """``reads`` with ``keyed`` rows; itself where that changes no key."""
+        keys = (value for at in self.plan.key for value in reads.columns[at])
+        if not self._text_key or all(map(_is_ascii, keys)):
+            return reads
+        one_by_one = [*reads]
+        return _columns_of(one_by_one, [self.keyed(read) for read in one_by_one])
 
     def joined(self, reads: Sequence[Read]) -> list[bytes]:
         """The joined hashes of the rows as they were read."""
@@ -328,6 +332,13 @@ class _Changed(Struct, frozen=True, gc=False):
 
 def _is_ascii(value: Value) -> bool:
     return isinstance(value, bytes) and value.isascii()
+
+
+def _columns_of(reads: Sequence[Read], rows: Sequence[Row]) -> ReadColumns:
+    """``reads`` with ``rows`` in the place of theirs; a line that says another row is dropped."""
+    lines = [r.line if row is r.row else b"" for r, row in zip(reads, rows, strict=True)]
+    keys, digests = [read.key for read in reads], [read.digest for read in reads]
+    return ReadColumns(keys, digests, [*zip(*rows, strict=True)], lines)
 
 
 def _may_land(change: _Changed, draft: Draft) -> bool:

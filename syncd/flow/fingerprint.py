@@ -53,7 +53,7 @@ class Fingerprint:
 
     def _ordered(self, joined: bytes) -> bytes:
         assert self._order is not None
-        return b"".join(self._order(cut(joined, HASH_BYTES)))
+        return b"".join(self._order(cut(joined)))
 
 
 class Hasher:

@@ -64,7 +64,7 @@ class Sides(Struct, frozen=True):
     plan: Plan
     draft: Row
     target: Row
-    hashes: "RowHashes"
+    hashes: RowHashes
     source_base: Hashes
     target_base: Hashes
     forced: Mapping[str, bytes] = {}

@@ -46,7 +46,7 @@ class ValueHash:
 
     def of(self, values: Sequence[Value]) -> list[bytes]:
         """The hash of each of ``values``, in order; they may be a column as well as a row."""
-        return _cut(self.joined(values))
+        return cut(self.joined(values))
 
     def joined(self, values: Sequence[Value]) -> bytes:
         """The same as one byte string."""
@@ -82,7 +82,7 @@ class ValueHash:
 
     def _of_mixed(self, texts: Sequence[bytes], sizes: Sequence[int]) -> bytes:
         """Both ways for all, which costs less than to part them and to put them together."""
-        short, middle = _cut(self._of_short(texts, sizes)), _cut(self._of_middle(texts, sizes))
+        short, middle = cut(self._of_short(texts, sizes)), cut(self._of_middle(texts, sizes))
         ways = zip(sizes, short, middle, texts, strict=True)
         return b"".join(
             [
@@ -139,11 +139,7 @@ def _tree(data: bytes | bytearray, levels: Sequence[_Encrypt]) -> bytes:
     return bytes(data)
 
 
-def _cut(joined: bytes) -> list[bytes]:
-    return cut(joined, HASH_BYTES)
-
-
-def cut(joined: bytes, size: int) -> list[bytes]:
+def cut(joined: bytes, size: int = HASH_BYTES) -> list[bytes]:
     """Pieces of ``size`` bytes; ``joined`` is a whole number of them."""
     pieces: list[bytes] = []
     step = _STEP * size

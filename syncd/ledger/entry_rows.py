@@ -6,13 +6,12 @@ first load writes one per record. Column order here is the order of ``COLUMNS``.
 
 from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct as Packer
-from struct import unpack
 from typing import Any, Final
 
 from syncd.flow.model import PARKED, Entry, Hashes, Outcome, State
 from syncd.flow.ports import Fresh
+from syncd.flow.value_hash import HASH_BYTES, cut
 
-HASH_BYTES: Final = 8
 NO_BASE: Final = bytes(HASH_BYTES)
 COLUMNS: Final = (
     "key",
@@ -53,10 +52,10 @@ def join_base(base: Hashes) -> bytes:
 
 def split_base(joined: bytes) -> Hashes:
     """Inverse of ``join_base``."""
-    parts = unpack(f"{HASH_BYTES}s" * (len(joined) // HASH_BYTES), joined)
+    parts = cut(joined)
     if NO_BASE in parts:
         return tuple(b"" if part == NO_BASE else part for part in parts)
-    return parts
+    return tuple(parts)
 
 
 def _bytes(value: bytes) -> bytes:

@@ -38,7 +38,6 @@ from syncd.pg.copy_pieces import CopyPieces
 from syncd.pg.errors import translate
 from syncd.pg.transaction import PgTx, transaction
 
-_FENCE = FENCE
 _SCAN = """
 SELECT key, CASE WHEN digest_epoch = $2 AND digest <> 0 AND NOT open THEN digest ELSE -1 END
 FROM syncd_fingerprint WHERE entity_id = $1 AND present AND key >= $3 ORDER BY key
@@ -151,7 +150,7 @@ class PostgresLedger:
     @asynccontextmanager
     async def _fenced(self, lease: Lease, *, patient: bool) -> AsyncIterator[PgTx]:
         async with transaction(self._connections, patient=patient) as tx:
-            if await tx.connection.fetchval(self._sql(_FENCE), lease.pipeline, lease.epoch) is None:
+            if await tx.connection.fetchval(self._sql(FENCE), lease.pipeline, lease.epoch) is None:
                 raise taken_over(lease)
             tx.epoch = lease.epoch
             await failpoint("ledger.fenced")

@@ -10,16 +10,15 @@ from typing import Final
 from syncd.flow.keys import decode_key
 from syncd.flow.model import Kind
 from syncd.flow.ports import WHOLE, Span
-from syncd.sources.postgres_sql import Statements
+from syncd.sources.postgres_sql import PART_BYTES, Statements
 
 # Below this the second connection costs more than it brings.
 SPLIT_ROWS_MIN: Final = 100_000
-_PART_BYTES: Final = {Kind.INTEGER: 8, Kind.UUID: 16}
 
 
 def split(kind: Kind, extent: tuple[bytes, bytes], number: int) -> Sequence[Span]:
     """At most ``number`` spans, ascending, without a gap; ``kind`` is that of the first part."""
-    size = _PART_BYTES[kind]
+    size = PART_BYTES[kind]
     first, last = (int.from_bytes(key[:size], "big") for key in extent)
     width = last - first + 1
     cuts = sorted({first + width * at // number for at in range(1, number)} - {first})

@@ -25,7 +25,8 @@ from syncd.pg.dialect import (
 )
 from syncd.sources.postgres_records import RECORD_BYTES, RowPlan
 
-_PART_BYTES: Final = {Kind.INTEGER: 8, Kind.UUID: 16}
+# Of a part of the key whose size is always the same.
+PART_BYTES: Final = {Kind.INTEGER: 8, Kind.UUID: 16}
 # Whose order is that of the bytes of the key, by the column's own index.
 _SPLIT_TYPES: Final = {
     "smallint": Kind.INTEGER, "integer": Kind.INTEGER, "bigint": Kind.INTEGER, "uuid": Kind.UUID,
@@ -172,9 +173,9 @@ class _Key:
         return [[since], [before.format(one)], [since, before.format(two)]]
 
     def width(self) -> int:
-        if not all(kind in _PART_BYTES for kind in self._kinds):
+        if not all(kind in PART_BYTES for kind in self._kinds):
             return 0
-        return RECORD_BYTES + sum(_PART_BYTES[kind] for kind in self._kinds)
+        return RECORD_BYTES + sum(PART_BYTES[kind] for kind in self._kinds)
 
     def matches(self) -> str:
         """Conditions that an index on the key's columns serves."""

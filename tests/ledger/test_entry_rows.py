@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from syncd.flow.model import PARKED, Entry, Hashes, Outcome, State
 from syncd.flow.ports import Fresh
+from syncd.flow.value_hash import HASH_BYTES
 from syncd.ledger.entry_rows import (
     COLUMNS,
     COPY_HEADER,
     COPY_TRAILER,
-    HASH_BYTES,
     NO_BASE,
     join_base,
     pack_entries,

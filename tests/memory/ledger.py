@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final
 
 from msgspec.structs import replace
 
 from syncd.flow.decide import DELETE_REFUSED
 from syncd.flow.model import PARKED, Entry, Outcome, Plan, State
 from syncd.flow.ports import WHOLE, Block, Cargo, Emit, Fresh, Import, Lease, Span, Tx, Unit
+from syncd.flow.value_hash import cut
 from tests.memory.store import MemoryTx, Store, of
-
-_HASH_BYTES: Final = 8
 
 
 class MemoryLedger:
@@ -75,7 +73,7 @@ class MemoryLedger:
         columns = (fresh.keys, fresh.digests, fresh.fingerprints, fresh.hashes)
         packed = []
         for key, digest, fingerprint, hashes in zip(*columns, strict=True):
-            base = tuple(hashes[at : at + _HASH_BYTES] for at in range(0, len(hashes), _HASH_BYTES))
+            base = tuple(cut(hashes))
             entry = replace(
                 common, key=key, digest=digest, fingerprint=fingerprint,
                 source_base=base, target_base=base,
