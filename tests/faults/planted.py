@@ -120,7 +120,7 @@ _MEMORY: Final = (
         "no_fence",
         "a batch does not look whether the lease is still its own",
         _LEDGER,
-        (("if await tx.connection.fetchval(self._sql(_FENCE), lease.pipeline, lease.epoch) is "
+        (("if await tx.connection.fetchval(self._sql(FENCE), lease.pipeline, lease.epoch) is "
           "None:", "if False:"),),
         ("tests/pipeline/test_two_instances.py",),
     ),
