@@ -11,11 +11,15 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 	&& { echo $$python; break; }; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
+# What only tests and the demo need: a cloud on loopback, checkers of manifests, Debian's packages.
+CLOUD := .venv-cloud/.installed
+MANIFESTS := .venv-manifests/.installed
+DEBIAN := .venv/.debian
 CODE = $(wildcard syncd tests benchmarks demo)
 # Of a night of `make trust-nightly`; TRUST is passed on, for example TRUST='--only kill --seed 7'.
 HOURS ?= 8
 TRUST ?=
-COMPILE = "$$scratch/bin/uv" pip compile --quiet pyproject.toml --universal --python-version 3.11 \
+COMPILE = "$$scratch/bin/uv" pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --upgrade \
 	--custom-compile-command "make lock"
 
@@ -27,7 +31,7 @@ help:  ## list the targets
 demo: $(STAMP)  ## run the whole story on this machine, no container and no cloud
 	@$(BIN)/python -m demo
 
-test: $(STAMP)  ## run every test once, then check the coverage of the pure core
+test: $(STAMP) $(CLOUD) $(MANIFESTS) $(DEBIAN)  ## run every test once, then check the coverage of the pure core
 	@rm -f .coverage .coverage.*
 	@$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=0 tests
 	@$(MAKE) cover
@@ -60,11 +64,13 @@ fmt: $(STAMP)  ## format, and repair what can be repaired safely
 lock:  ## make the hashed, host-free requirements anew from pyproject.toml
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(PYTHON) -m venv "$$scratch"; "$$scratch/bin/python" -m pip install -qq uv; \
-	$(COMPILE) -o requirements/run.lock; \
-	$(COMPILE) --extra dev -o requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra aws --extra sqlserver -o requirements/run.lock; \
+	$(COMPILE) pyproject.toml --extra dev -o requirements/dev.lock; \
+	$(COMPILE) requirements/cloud.in -o requirements/cloud.lock; \
+	$(COMPILE) requirements/manifests.in -o requirements/manifests.lock
 
 clean:  ## remove everything that these targets made
-	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv .venv-cloud .venv-manifests .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements/dev.lock pyproject.toml
@@ -73,4 +79,14 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --require-hashes --no-deps -r requirements/dev.lock
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-%/.installed: requirements/%.lock
+	@echo "installing into $(@D)"
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -qq --require-hashes --no-deps -r $<
+	@touch $@
+
+$(DEBIAN): requirements/debian.txt requirements/install_debian.sh $(STAMP)
+	@requirements/install_debian.sh
 	@touch $@

@@ -155,6 +155,7 @@ class Retention(Strict, frozen=True):
     imports_days: Annotated[int, Meta(ge=1)] = 400  # a year of nights and the month to look at it
     tombstones_days: Annotated[int, Meta(ge=28)] = 28  # outlives every message and its redrive
     outbox_days: Annotated[int, Meta(ge=1)] = 14
+    audit_days: Annotated[int, Meta(ge=28)] = 400  # as long as the history that it explains
 
 
 class LedgerConfig(Strict, frozen=True):

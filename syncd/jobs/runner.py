@@ -165,6 +165,7 @@ class Runner:
                 imports_days=retention.imports_days,
                 tombstones_days=retention.tombstones_days,
                 outbox_days=retention.outbox_days,
+                audit_days=retention.audit_days,
             )
         )
         await failpoint("run.pruned")

@@ -141,6 +141,12 @@ _PRUNE_OUTBOX = """
 DELETE FROM syncd_outbox WHERE sent_at < now() - make_interval(days => $2)
 AND entity_id = ANY(SELECT entity_id FROM syncd_entity WHERE pipeline = $1)
 """
+_PRUNE_CLAIMS = """
+DELETE FROM syncd_claim WHERE pipeline = $1 AND finished_at < now() - make_interval(days => $2)
+"""
+_PRUNE_AUDIT = """
+DELETE FROM syncd_audit WHERE pipeline = $1 AND at < now() - make_interval(days => $2)
+"""
 # Tombstones are found by reading all entries, so once a day is enough.
 _PRUNED_TODAY = """
 INSERT INTO syncd_setting (name, value) VALUES ('pruned/' || $1, now()::date::text::bytea)
@@ -375,7 +381,13 @@ class Runs:
         return value
 
     async def prune(
-        self, *, runs_days: int, imports_days: int, tombstones_days: int, outbox_days: int
+        self,
+        *,
+        runs_days: int,
+        imports_days: int,
+        tombstones_days: int,
+        outbox_days: int,
+        audit_days: int,
     ) -> None:
         """Remove what is past its retention, at most once a day."""
         due = (
@@ -384,6 +396,8 @@ class Runs:
             (self._sql(_PRUNE_CONFLICTS), imports_days),
             (self._sql(_PRUNE_TOMBSTONES), tombstones_days),
             (self._sql(_PRUNE_OUTBOX), outbox_days),
+            (self._sql(_PRUNE_CLAIMS), runs_days),
+            (self._sql(_PRUNE_AUDIT), audit_days),
         )
         await failpoint("retention.due")
         if not await self._value("pruning the ledger", self._sql(_PRUNED_TODAY), self._pipeline):

@@ -198,10 +198,16 @@ class MemoryRuns:
         return self._settings.get(name)
 
     async def prune(
-        self, *, runs_days: int, imports_days: int, tombstones_days: int, outbox_days: int
+        self,
+        *,
+        runs_days: int,
+        imports_days: int,
+        tombstones_days: int,
+        outbox_days: int,
+        audit_days: int,
     ) -> None:
         """Nothing is old enough here."""
-        del runs_days, imports_days, tombstones_days, outbox_days
+        del runs_days, imports_days, tombstones_days, outbox_days, audit_days
         await self._store.point("runs.prune")
 
     async def tidy(self) -> None:
