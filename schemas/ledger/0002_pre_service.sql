@@ -45,7 +45,7 @@ CREATE TABLE syncd_audit (
 );
 CREATE INDEX syncd_audit_at ON syncd_audit (at);
 
-CREATE FUNCTION syncd_audit_stands() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION syncd_audit_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND OLD.at < now() - interval '28 days' THEN
         RETURN OLD;
@@ -53,8 +53,8 @@ BEGIN
     RAISE EXCEPTION 'the audit is append-only' USING ERRCODE = 'insufficient_privilege';
 END
 $$;
-CREATE TRIGGER syncd_audit_stands BEFORE UPDATE OR DELETE ON syncd_audit
-    FOR EACH ROW EXECUTE FUNCTION syncd_audit_stands();
+CREATE TRIGGER audit_stands BEFORE UPDATE OR DELETE ON syncd_audit
+    FOR EACH ROW EXECUTE FUNCTION syncd_audit_guard();
 
 -- The outbox is sent at least once, in order per record. One event that cannot be sent holds back
 -- those of its own record only.

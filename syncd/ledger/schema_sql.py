@@ -26,11 +26,15 @@ TABLES: Final = (
     "held_delete",
     "outbox",
     "migration",
+    "claim",
+    "pause",
+    "audit",
+    "audit_guard",  # the function of its trigger
 )
 _BARE: Final = re.compile(rf"(?<![\w.\"])syncd_({'|'.join(TABLES)})\b")
 
 
 @lru_cache(maxsize=256)
 def in_schema(schema: str, statement: str) -> str:
-    """``statement`` with every table of the ledger qualified by ``schema``."""
+    """``statement`` with every table of the ledger (and its one function) qualified by ``schema``."""
     return _BARE.sub(rf"{ident(schema)}.syncd_\1", statement)
