@@ -36,5 +36,5 @@ _BARE: Final = re.compile(rf"(?<![\w.\"])syncd_({'|'.join(TABLES)})\b")
 
 @lru_cache(maxsize=256)
 def in_schema(schema: str, statement: str) -> str:
-    """``statement`` with every table of the ledger (and its one function) qualified by ``schema``."""
+    """``statement`` with every name of ``TABLES`` qualified by ``schema``."""
     return _BARE.sub(rf"{ident(schema)}.syncd_\1", statement)
