@@ -36,7 +36,8 @@ class App:
 
     def __init__(self, site: Site, meter: Meter | None = None) -> None:
         self._site = site
-        self._runner = Runner(site, meter or Unmetered())
+        self._meter = meter or Unmetered()
+        self._runner = Runner(site, self._meter)
         self._review = Review(site, self._runner)
 
     async def init(self, *, accept_schema: Sequence[str] = ()) -> InitReport:
@@ -88,7 +89,7 @@ class App:
 
     async def verify(self, select: Select) -> VerifyReport:
         """Compare both sides in full."""
-        return await Verifier(self._site).verify(select)
+        return await Verifier(self._site, self._meter).verify(select)
 
     async def explain(self, entity: str, key: Sequence[str]) -> ExplainReport:
         """All about one record."""

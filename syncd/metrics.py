@@ -1,94 +1,359 @@
-"""What a run counts, by the names of the conventions page.
+"""Numbers for Prometheus, by the names of ``syncd.metric_names``.
 
-Counters move only after the commit that they tell of. Labels are closed sets: entities come from
-the configuration, everything else from enums, so the number of series is bounded by both. Serving
-them is the daemon's business.
+Counters move only after the commit that they tell of. Gauges are computed when they are asked
+for, from what was told last, so an age goes on growing while nothing happens. What is not known
+is left out, never told as 0.
+
+Labels are closed sets. An entity has series of its own as long as all together stay below
+``SERIES_MAX``; others share the label ``other``, counters only (case 97).
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 
-from syncd.flow.model import Counts, Outcome
+from msgspec import Struct
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-APPLY_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+from syncd import __version__
+from syncd.flow.model import Counts, Plan
+from syncd.meter import Health, Standing
+from syncd.metric_names import (
+    BY_NAME,
+    ENTITY_SERIES,
+    METRICS,
+    MISMATCHES,
+    OPERATIONS,
+    OTHER,
+    PIPELINE_SERIES,
+    PROCESS_SERIES,
+    REJECTIONS,
+    RUN_STATUSES,
+    SERIES_MAX,
+    SKIPS,
+    SOURCES,
+)
 
-_OPERATIONS = {
-    Outcome.INSERTED: "insert",
-    Outcome.UPDATED: "update",
-    Outcome.DELETED: "delete",
-}
-_SKIPS = (Outcome.SKIPPED, Outcome.STALE, Outcome.WAITING, Outcome.HELD)
-_REJECTIONS = (Outcome.INVALID, Outcome.UNSUPPORTED, Outcome.FAILED)
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = tuple[str, ...]
+Sample = tuple[str, Labels, float]  # name, values of its labels after the pipeline, value
+_PARKED: Final = ("conflict", "failed", "invalid", "unsupported", "waiting", "held")
 
 
-class Metrics:
-    """One registry for one process; ``entities`` are the only values of that label."""
+class Entity(Struct):
+    """What was told last of one entity; None is not known. ``begun_s`` is monotonic."""
 
-    def __init__(self, source: str, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        self._source = source
-        self._read = self._counter("syncd_rows_read", "Source rows looked at.", "entity", "source")
-        self._changes = self._counter("syncd_changes", "Changes found.", "entity", "op")
-        self._unchanged = self._counter("syncd_rows_unchanged", "Rows found in step.", "entity")
-        self._applied = self._counter("syncd_rows_applied", "Rows written.", "entity", "op")
-        self._skipped = self._counter("syncd_rows_skipped", "Rows left out.", "entity", "reason")
-        self._rejected = self._counter(
-            "syncd_rows_rejected", "Rows that could not be applied.", "entity", "severity", "code"
-        )
-        self._conflicts = self._counter(
-            "syncd_conflicts", "Column conflicts reported.", "entity", "resolution"
-        )
-        self._held = self._gauge("syncd_deletes_held", "Deletes that wait for approval.", "entity")
-        self._success = self._gauge(
-            "syncd_last_success_timestamp_seconds", "When the entity was last in step.", "entity"
-        )
-        self._progress = self._gauge("syncd_run_progress_ratio", "Part done of a run.", "entity")
-        self._health = self._gauge(
-            "syncd_entity_health", "1 for the entity's present status.", "entity", "status"
-        )
-        self.inflight = Gauge(
-            "syncd_write_inflight", "Transactions being written.", registry=self.registry
-        )
-        self.leader = Gauge("syncd_leader", "1 while this holds the lease.", registry=self.registry)
-        self.run_duration = Histogram(
-            "syncd_run_duration_seconds", "Time of a pass.", registry=self.registry
-        )
-        self.apply_duration = Histogram(
-            "syncd_apply_duration_seconds",
-            "Time of a batch, from the lock to the commit.",
-            buckets=APPLY_BUCKETS_S,
-            registry=self.registry,
-        )
+    total_rows: int = 0
+    done_rows: int = 0
+    begun_s: float | None = None
+    ended: bool = False
+    health: Health | None = None
+    success_at_s: float | None = None
+    read_at_s: float | None = None
+    standing: Standing | None = None
+    mismatches: Mapping[str, int] | None = None
+
+
+class Metrics(Collector):
+    """One registry for one process; ``clock_s`` is the wall clock."""
+
+    def __init__(
+        self,
+        *,
+        clock_s: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        lines_dropped: Callable[[], int] | None = None,
+    ) -> None:
+        # It would tell a series beside each other one, and nobody reads them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.clock_s = clock_s
+        self.monotonic_s = monotonic_s
+        self._lines_dropped = lines_dropped
+        self._left = SERIES_MAX - PROCESS_SERIES - PIPELINE_SERIES  # one goes to all others
+        self._meters: dict[str, PipelineMeter] = {}
+        self._counters = {
+            m.name: Counter(m.name.removesuffix("_total"), m.text, m.labels, registry=self.registry)
+            for m in METRICS
+            if m.kind == "counter" and m.labels
+        }
+        self._histograms = {
+            m.name: Histogram(m.name, m.text, m.labels, buckets=m.buckets_s, registry=self.registry)
+            for m in METRICS
+            if m.kind == "histogram"
+        }
+        ProcessCollector(registry=self.registry)
+        self.registry.register(self)
+
+    def pipeline(self, name: str, source: str, entities: Iterable[str]) -> "PipelineMeter":
+        """The meter of a pipeline; again with the same name after its configuration changed."""
+        meter = self._meters.get(name)
+        if meter is None:
+            granted = self._take(PIPELINE_SERIES)
+            meter = PipelineMeter(self, name if granted else OTHER)
+            self._meters[name] = meter
+        self._grant(meter, source, entities)
+        return meter
+
+    def forget(self, name: str) -> None:
+        """The pipeline is not configured any more: its series end."""
+        meter = self._meters.pop(name, None)
+        if meter is not None and meter.name != OTHER:
+            self._end({"pipeline": meter.name})
+            self._left += PIPELINE_SERIES + ENTITY_SERIES * len(meter.entities)
+
+    def count(self, name: str, labels: Labels, amount: float) -> None:
+        """Add to a counter of the list."""
+        self._counters[name].labels(*labels).inc(amount)
+
+    def observe(self, name: str, pipeline: str, seconds: float) -> None:
+        """Add to a histogram of the list."""
+        self._histograms[name].labels(pipeline).observe(seconds)
+
+    def text(self) -> bytes:
+        """All series, as ``CONTENT_TYPE`` says."""
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Gauges, computed now."""
+        families = {
+            m.name: GaugeMetricFamily(m.name, m.text, labels=m.labels)
+            for m in METRICS
+            if m.kind == "gauge"
+        }
+        families["syncd_build_info"].add_metric([__version__], 1)
+        for meter in self._meters.values():
+            for name, labels, value in meter.samples():
+                families[name].add_metric([meter.name, *labels], value)
+        yield from families.values()
+        if self._lines_dropped is not None:
+            dropped = BY_NAME["syncd_log_lines_dropped_total"]
+            yield CounterMetricFamily(
+                dropped.name.removesuffix("_total"), dropped.text, self._lines_dropped()
+            )
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """The names alone, for the registry's check of names that are taken."""
+        return (GaugeMetricFamily(m.name, m.text) for m in METRICS if m.kind == "gauge")
+
+    def _grant(self, meter: "PipelineMeter", source: str, entities: Iterable[str]) -> None:
+        """Give series to entities while there are any; those of entities that left are freed."""
+        meter.source = source if source in SOURCES else OTHER
+        wanted = dict.fromkeys(entities)
+        for gone in [name for name in meter.entities if name not in wanted]:
+            del meter.entities[gone]
+            self._end({"pipeline": meter.name, "entity": gone})
+            self._left += ENTITY_SERIES
+        for name in wanted:
+            if meter.name != OTHER and name not in meter.entities and self._take(ENTITY_SERIES):
+                meter.entities[name] = Entity()
+
+    def _take(self, series: int) -> bool:
+        if self._left < series:
+            return False
+        self._left -= series
+        return True
+
+    def _end(self, labels: dict[str, str]) -> None:
+        families = [*self._counters.values(), *self._histograms.values()]
+        for metric in families:
+            if labels.keys() <= set(metric._labelnames):  # noqa: SLF001 - it offers no other way
+                metric.remove_by_labels(labels)
+
+
+class PipelineMeter:
+    """The ``Meter`` of one pipeline."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self.name = name
+        self.source = OTHER
+        self.entities: dict[str, Entity] = {}
+        self._metrics = metrics
+        self._is_leader: bool | None = None
+        self._writing = 0
+        self._waiting = 0
+        self._apply_lag_s: float | None = None
+
+    # -- what batches tell -------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around one transaction."""
+        begun_s = self._metrics.monotonic_s()
+        self._writing += 1
+        try:
+            yield
+            self._metrics.observe(
+                "syncd_apply_duration_seconds", self.name, self._metrics.monotonic_s() - begun_s
+            )
+        finally:
+            self._writing -= 1
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a reader's wait."""
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    def committed(self, plan: Plan, done: Counts, conflicts: int) -> None:
+        """A transaction stands."""
+        for outcome, operation in OPERATIONS.items():
+            rows = getattr(done, outcome.value)
+            if rows:
+                self._count("syncd_rows_applied_total", plan.name, rows, operation)
+                if operation != "link":
+                    self._count("syncd_changes_total", plan.name, rows, operation)
+        if conflicts:
+            self._count("syncd_conflicts_total", plan.name, conflicts, plan.on_conflict.value)
+
+    # -- how far it is -----------------------------------------------------------------------
+
+    def start(self, entity: str, total_rows: int) -> None:
+        """``entity`` begins."""
+        known = self.entities.get(entity)
+        if known is not None:
+            known.total_rows, known.done_rows, known.ended = total_rows, 0, False
+            known.begun_s = self._metrics.monotonic_s()
+
+    def advance(self, entity: str, rows: int) -> None:
+        """``rows`` more are done."""
+        known = self.entities.get(entity)
+        if known is not None:
+            known.done_rows += rows
+        self._count("syncd_rows_read_total", entity, rows, self.source)
+
+    def finish(self, entity: str) -> None:
+        """``entity`` has ended."""
+        known = self.entities.get(entity)
+        if known is not None:
+            known.ended = True
+
+    # -- how it ended ------------------------------------------------------------------------
 
     def lead(self, *, is_leader: bool) -> None:
-        """Say whether this process holds the lease."""
-        self.leader.set(is_leader)
+        """Whether this process holds the lease."""
+        self._is_leader = is_leader
 
-    def entity_done(self, entity: str, counts: Counts, *, conflicts: int, now_s: float) -> None:
-        """Count an entity that ended well; ``now_s`` is the wall clock."""
-        self._read.labels(entity, self._source).inc(counts.seen)
-        self._unchanged.labels(entity).inc(counts.unchanged)
-        for outcome, operation in _OPERATIONS.items():
+    def entity_done(
+        self, entity: str, counts: Counts, *, source_rows: int, read_at_s: float, now_s: float
+    ) -> None:
+        """An entity ended well: all that no batch told of is counted now."""
+        self._count("syncd_rows_unchanged_total", entity, counts.unchanged)
+        self._count("syncd_changes_total", entity, counts.held, "delete")
+        for outcome in SKIPS:
             rows = getattr(counts, outcome.value)
-            self._changes.labels(entity, operation).inc(rows)
-            self._applied.labels(entity, operation).inc(rows)
-        for outcome in _SKIPS:
-            self._skipped.labels(entity, outcome.value).inc(getattr(counts, outcome.value))
-        for outcome in _REJECTIONS:
+            self._count("syncd_rows_skipped_total", entity, rows, outcome.value)
+        for outcome, severity in REJECTIONS.items():
             rows = getattr(counts, outcome.value)
-            self._rejected.labels(entity, "error", outcome.value).inc(rows)
-        self._conflicts.labels(entity, "recorded").inc(conflicts)
-        self._held.labels(entity).set(counts.held)
-        self._success.labels(entity).set(now_s)
-        self._progress.labels(entity).set(1)
-        self.health(entity, "ok")
+            self._count("syncd_rows_rejected_total", entity, rows, severity, outcome.value)
+        known = self.entities.get(entity)
+        if known is not None:
+            # Rows without a usable key were read too, and nobody advanced over them.
+            unread = max(0, source_rows - known.done_rows)
+            self._count("syncd_rows_read_total", entity, unread, self.source)
+            known.done_rows += unread
+            known.success_at_s, known.read_at_s = now_s, read_at_s
+        self._apply_lag_s = now_s - read_at_s
+        parked = any(getattr(counts, name) for name in _PARKED)
+        self.health(entity, Health.WARN if parked else Health.OK)
 
-    def health(self, entity: str, status: str) -> None:
-        """Say how the entity is: ok or failed."""
-        for known in ("ok", "failed"):
-            self._health.labels(entity, known).set(known == status)
+    def health(self, entity: str, health: Health) -> None:
+        """How an entity is now."""
+        known = self.entities.get(entity)
+        if known is not None:
+            known.health = health
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+    def run_done(self, status: str, seconds: float) -> None:
+        """A run ended."""
+        self._metrics.count(
+            "syncd_runs_total", (self.name, status if status in RUN_STATUSES else OTHER), 1
+        )
+        self._metrics.observe("syncd_run_duration_seconds", self.name, seconds)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
+    def stands(self, standings: Mapping[str, Standing]) -> None:
+        """What waits for somebody; of an entity that is not named nothing is known."""
+        for name, known in self.entities.items():
+            known.standing = standings.get(name)
+
+    def verified(self, entity: str, mismatches: Mapping[str, int]) -> None:
+        """Both sides were compared in full."""
+        known = self.entities.get(entity)
+        if known is not None:
+            known.mismatches = mismatches
+
+    # -- what is told of it ------------------------------------------------------------------
+
+    def samples(self) -> Iterator[Sample]:
+        """Its gauges as they stand now; none for pipelines beyond the limit."""
+        if self.name == OTHER:
+            return
+        if self._is_leader is not None:
+            yield "syncd_leader", (), float(self._is_leader)
+        yield "syncd_write_inflight", (), self._writing
+        yield "syncd_backpressure_active", (), float(self._waiting > 0)
+        yield from self._lags()
+        for name, entity in self.entities.items():
+            for metric, labels, value in self._of_entity(entity):
+                yield metric, (name, *labels), value
+
+    def _lags(self) -> Iterator[Sample]:
+        """Of the whole pipeline, so not before every entity has been read once."""
+        read = [entity.read_at_s for entity in self.entities.values()]
+        known = [at_s for at_s in read if at_s is not None]
+        if known and len(known) == len(read):
+            lag_s = max(0.0, self._metrics.clock_s() - min(known))
+            yield "syncd_replication_lag_seconds", (self.source,), lag_s
+        if self._apply_lag_s is not None:
+            yield "syncd_apply_lag_seconds", (self.source,), max(0.0, self._apply_lag_s)
+
+    def _of_entity(self, entity: Entity) -> Iterator[Sample]:
+        yield from self._progress(entity)
+        if entity.success_at_s is not None:
+            yield "syncd_last_success_timestamp_seconds", (), entity.success_at_s
+        if entity.health is not None:
+            for health in Health:
+                yield "syncd_entity_health", (health.value,), float(health is entity.health)
+        if entity.mismatches is not None:
+            for kind in MISMATCHES:
+                yield "syncd_verify_mismatches", (kind,), entity.mismatches.get(kind, 0)
+        if entity.standing is not None:
+            yield from self._standing(entity.standing)
+
+    def _progress(self, entity: Entity) -> Iterator[Sample]:
+        if entity.begun_s is None:
+            return
+        if entity.ended:
+            yield "syncd_run_progress_ratio", (), 1.0
+        elif entity.total_rows:
+            yield "syncd_run_progress_ratio", (), min(1.0, entity.done_rows / entity.total_rows)
+            left_rows = max(0, entity.total_rows - entity.done_rows)
+            if entity.done_rows:
+                spent_s = self._metrics.monotonic_s() - entity.begun_s
+                yield "syncd_run_eta_seconds", (), spent_s * left_rows / entity.done_rows
+
+    def _standing(self, standing: Standing) -> Iterator[Sample]:
+        yield "syncd_deletes_held", (), standing.held_deletes
+        yield "syncd_conflicts_open", (), standing.open_conflicts
+        yield "syncd_dlq_depth", (), standing.parked
+        if standing.parked_since_s is not None:
+            age_s = max(0.0, self._metrics.clock_s() - standing.parked_since_s)
+            yield "syncd_dlq_oldest_age_seconds", (), age_s
+
+    def _count(self, name: str, entity: str, amount: float, *labels: str) -> None:
+        if amount:
+            known = entity if entity in self.entities else OTHER
+            self._metrics.count(name, (self.name, known, *labels), amount)

@@ -29,6 +29,7 @@ from syncd.flow.model import (
 )
 from syncd.flow.ports import Cargo, Fresh, Import, Lease, Ledger, Target, Tx, Unit
 from syncd.flow.proof import assert_ours
+from syncd.flow.watch import Unwatched, Watch
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class Shores(Struct, frozen=True):
     lease: Lease
     retry: Retry
     new_unit_id: Callable[[], str]
+    watch: Watch = Unwatched()
 
 
 class Tally(Struct):
@@ -78,6 +80,16 @@ class Tally(Struct):
         self.absent.merge(unit.absent)
         self.present_redone.merge(unit.present_redone)
         self.absent_redone.merge(unit.absent_redone)
+
+    def outcomes(self) -> Counts:
+        """What was decided, less what was said of the same records before in this run."""
+        first = Counts()
+        for outcome in Outcome:
+            given = getattr(self.present, outcome.value) + getattr(self.absent, outcome.value)
+            redone = getattr(self.present_redone, outcome.value)
+            redone += getattr(self.absent_redone, outcome.value)
+            first.add(outcome, max(0, given - redone))
+        return first
 
 
 class Packed(Struct, frozen=True):
@@ -238,7 +250,8 @@ class Applier:
                     return self._unanswered[unit_id]
             await failpoint("retry.attempt")
             try:
-                return await once(unit_id)
+                with self._shores.watch.writing():
+                    return await once(unit_id)
             except TransientError as error:
                 unknown = unknown or error.outcome_unknown
                 raise
@@ -251,6 +264,7 @@ class Applier:
         if tally is None:
             return False
         self._add(tally)
+        self._shores.watch.committed(self.plan, tally.outcomes(), tally.conflicts)
         await failpoint("apply.counted")
         return True
 

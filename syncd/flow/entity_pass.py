@@ -18,6 +18,7 @@ from syncd.flow.guard import Evidence
 from syncd.flow.model import Counts, Issue, Outcome, Plan, Read
 from syncd.flow.ports import Block, Emit, Snapshot, Span, Unit
 from syncd.flow.survey import Finding, survey
+from syncd.flow.watch import Unwatched, Watch
 
 # Told once per row that has no key of its own to be counted under.
 _ROW_CODES_SKIPPED = frozenset({"duplicate_record"})
@@ -84,7 +85,14 @@ class EntityPass:
     """Counts and streams of one entity; every number here is of this attempt."""
 
     def __init__(
-        self, plan: Plan, snapshot: Snapshot, *, batch_rows: int, writers: int, findings: int
+        self,
+        plan: Plan,
+        snapshot: Snapshot,
+        *,
+        batch_rows: int,
+        writers: int,
+        findings: int,
+        watch: Watch | None = None,
     ) -> None:
         self.plan = plan
         self.told = Told(findings)
@@ -97,6 +105,7 @@ class EntityPass:
         self._snapshot = snapshot
         self._batch_rows = batch_rows
         self._writers = writers
+        self._watch = watch or Unwatched()
 
     async def load(self, pack: Pack, load: Load, apply: Apply, advance: Advance) -> None:
         """Read everything in key order, since nothing is remembered yet.
@@ -112,7 +121,8 @@ class EntityPass:
                 nonlocal lot
                 full, lot = lot, _Lot()
                 await failpoint("load.read")
-                await send.send(full)
+                with self._watch.waiting():
+                    await send.send(full)
 
             async def emit(reads: Sequence[Read]) -> None:
                 self.suspects += len(reads)
@@ -262,7 +272,8 @@ class EntityPass:
         self.gone += len(keys) - len(reads)
         if reads:
             await failpoint("fetch.done")
-            await send.send(reads)
+            with self._watch.waiting():
+                await send.send(reads)
 
     async def _read_again(self, keys: Sequence[bytes]) -> list[Read]:
         """What could not be loaded; a source without a snapshot may have lost some meanwhile."""

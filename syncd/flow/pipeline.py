@@ -139,6 +139,7 @@ class _Running:
             batch_rows=ground.batch_rows,
             writers=ground.writers,
             findings=ground.findings,
+            watch=shores.watch,
         )
         self.ended = Ended(plan, Counts())
         self.held = 0

@@ -19,7 +19,7 @@ from syncd.flow.pipeline import Ended, Entity, Ground, Pass, foremost
 from syncd.flow.ports import Decisions, Lease, Snapshot, Source, Unit
 from syncd.ledger.runs import Closing, Pinned, Started
 from syncd.logs import Log
-from syncd.meter import Meter
+from syncd.meter import Both, Health, Meter
 from syncd.planning import deletes_of, drift, small_hash
 from syncd.progress import Progress, Silent
 from syncd.reports import EntityReport, RunReport, Sample
@@ -140,7 +140,7 @@ class Runner:
                 await failpoint("run.started")
                 report = await self._pass(
                     prepared, started, self._shores(lease), select,
-                    _Written(site, started, lease), progress, forced,
+                    _Written(site, started, lease), Both(progress, self._meter), forced,
                     accept_rewind=accept_rewind, samples=None,
                 )  # fmt: skip
                 await failpoint("run.passed")
@@ -149,6 +149,7 @@ class Runner:
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise (foremost(group) or group) from None
+        self._meter.run_done(reports[0].status, reports[0].seconds)
         _log.info("run_ended", status=reports[0].status, seconds=reports[0].seconds)
         return reports[0]
 
@@ -174,7 +175,7 @@ class Runner:
 
     def _shores(self, lease: Lease) -> Shores:
         site = self._site
-        return Shores(site.ledger, site.target, lease, site.retry, lambda: uuid.uuid4().hex)
+        return Shores(site.ledger, site.target, lease, site.retry, _unit_id, self._meter)
 
     async def _pass(
         self,
@@ -360,6 +361,14 @@ def status_of(reports: Sequence[EntityReport]) -> str:
     return "completed"
 
 
+def _clock_s() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+def _unit_id() -> str:
+    return uuid.uuid4().hex
+
+
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -402,6 +411,8 @@ class _Written:
         self._lease = lease
         self._retry = site.retry
         self._started = started
+        # The source is opened later, so what it shows is not older than this.
+        self._begun_s = _clock_s()
 
     async def earlier_units(self, plan: Plan) -> list[Unit]:
         """Units of earlier attempts."""
@@ -451,8 +462,9 @@ class _Written:
             meter.entity_done(
                 report.name,
                 report.counts,
-                conflicts=report.open_conflicts,
-                now_s=datetime.now(UTC).timestamp(),
+                source_rows=report.source_rows,
+                read_at_s=self._begun_s,
+                now_s=_clock_s(),
             )
         else:
-            meter.health(report.name, "failed")
+            meter.health(report.name, Health.ERROR)

@@ -17,6 +17,7 @@ from syncd.flow.model import MISSING, Entry, Issue, Ownership, Plan, Read, Row, 
 from syncd.flow.pipeline import foremost
 from syncd.flow.ports import EmitReads, Snapshot
 from syncd.flow.transform import Drafter
+from syncd.meter import Meter
 from syncd.reports import Mismatch, VerifyReport
 from syncd.site import Site
 
@@ -37,8 +38,9 @@ class Pair(Struct, frozen=True):
 class Verifier:
     """Compares the two sides of one site."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, meter: Meter) -> None:
         self._site = site
+        self._meter = meter
 
     async def verify(self, select: frozenset[str] | None) -> VerifyReport:
         """Counts per entity and kind, and the first differences with their columns."""
@@ -59,6 +61,7 @@ class Verifier:
                     comparison = _Comparison(site, plan, hasher, site.drafter(plan))
                     await comparison.run(snapshot)
                     counts[plan.name] = comparison.counts
+                    self._meter.verified(plan.name, comparison.counts)
                     room = _MISMATCHES_MAX - len(mismatches)
                     mismatches += comparison.mismatches[:room]
         finally:

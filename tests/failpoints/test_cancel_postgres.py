@@ -13,7 +13,7 @@ from syncd.flow.model import Read
 from syncd.flow.transform import Drafter
 from syncd.flow.waiting import Parents
 from syncd.jobs.runner import Runner
-from syncd.metrics import Metrics
+from syncd.meter import Unmetered
 from tests.contracts.world import HASHER, Shelter, key_of, postgres_shelter, row_of
 from tests.failpoints.awaits import Cancelling
 from tests.pipeline.world import MakeDatabase
@@ -111,4 +111,4 @@ def _applier(shelter: Shelter, run_id: int) -> Applier:
         site.ledger,
         site.target,
     )
-    return Applier(decider, Runner(site, Metrics("none"))._shores(shelter.lease))
+    return Applier(decider, Runner(site, Unmetered())._shores(shelter.lease))

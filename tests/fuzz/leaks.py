@@ -67,7 +67,7 @@ class Commands:
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.said: list[Said] = []
-        self.metrics = Metrics("files")
+        self.metrics = Metrics()
         self._folder = folder
         self._environ = dict(environ)
 
@@ -89,7 +89,7 @@ class Commands:
     async def _connect(self, config: Config) -> AsyncIterator[App]:
         site = Site(config)
         try:
-            yield App(site, self.metrics)
+            yield App(site, self.metrics.pipeline(config.pipeline, "files", config.entities))
         finally:
             await site.close()
 

@@ -149,14 +149,13 @@ class World:
             MemoryLedger(self.store, block_rows=self.schedule.setup.block_rows),
             self.runs, self.reviews, lambda hasher, _: self._look(process, hasher),
         )  # fmt: skip
-        metrics = self.metrics[process.name] = Metrics("simulated")
+        metrics = self.metrics[process.name] = Metrics()
+        meter = metrics.pipeline(self.config.pipeline, "postgres", self.config.entities)
         reason = "cancelled"
         with anyio.CancelScope() as root:
             self._roots[process] = root
             try:
-                report = await Runner(site, metrics).run(
-                    None, accept_rewind=False, progress=Silent()
-                )
+                report = await Runner(site, meter).run(None, accept_rewind=False, progress=Silent())
             except SyncdError as error:
                 reason = type(error).__name__
                 self.words.append(str(error))
