@@ -67,7 +67,8 @@ lock:  ## make the hashed, host-free requirements anew from pyproject.toml
 	$(COMPILE) pyproject.toml --extra aws --extra sqlserver -o requirements/run.lock; \
 	$(COMPILE) pyproject.toml --extra dev -o requirements/dev.lock; \
 	$(COMPILE) requirements/cloud.in -o requirements/cloud.lock; \
-	$(COMPILE) requirements/manifests.in -o requirements/manifests.lock
+	$(COMPILE) requirements/manifests.in -o requirements/manifests.lock; \
+	$(COMPILE) requirements/msodbc.in -o requirements/msodbc.lock
 
 clean:  ## remove everything that these targets made
 	@rm -rf .venv .venv-cloud .venv-manifests .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -93,7 +93,7 @@ def test_the_version_is_that_of_the_package(dist: Path) -> None:
 
 
 def test_all_locks_are_there() -> None:
-    expected = ["cloud.lock", "dev.lock", "manifests.lock", "run.lock"]
+    expected = ["cloud.lock", "dev.lock", "manifests.lock", "msodbc.lock", "run.lock"]
     assert [lock.name for lock in LOCKS] == expected
 
 
@@ -108,7 +108,7 @@ def test_a_lock_names_no_host_and_no_place(lock: Path) -> None:
 def test_every_pin_of_a_lock_is_hashed(lock: Path) -> None:
     blocks = re.split(r"\n(?=[a-z0-9])", lock.read_text(encoding="utf-8"))
     pins = [block for block in blocks if re.match(r"[a-z0-9]", block)]
-    assert len(pins) > 5
+    assert pins
     assert [pin.split("\n")[0] for pin in pins if "--hash=sha256:" not in pin] == []
 
 
