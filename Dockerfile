@@ -22,8 +22,8 @@ RUN python -m venv /opt/syncd \
        fi
 COPY syncd /opt/syncd/lib/python3.11/site-packages/syncd
 COPY schemas /opt/syncd/lib/python3.11/site-packages/syncd/_schemas
-# Descriptions of 400 services of the cloud are two thirds of all bytes; syncd speaks to these. What
-# is left is compiled once, here: the file system is read-only later.
+# Of the cloud's services syncd speaks to these; the descriptions of the others are 20 MB. All is
+# compiled once, here: the file system is read-only later.
 RUN find /opt/syncd/lib/python3.11/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
          ! -name dynamodb ! -name dynamodbstreams ! -name kms ! -name s3 ! -name secretsmanager \
          ! -name sns ! -name sqs ! -name sso ! -name sso-oidc ! -name sts -exec rm -r {} + \
