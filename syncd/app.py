@@ -6,6 +6,7 @@ from typing import Literal
 
 from syncd.config import Config
 from syncd.jobs.explain import Explainer
+from syncd.jobs.morning import MorningReporter
 from syncd.jobs.review import Review
 from syncd.jobs.runner import Runner
 from syncd.jobs.setup import Setup
@@ -19,6 +20,7 @@ from syncd.reports import (
     ExplainReport,
     HeldView,
     InitReport,
+    MorningReport,
     RunReport,
     StatusReport,
     VerifyReport,
@@ -82,6 +84,10 @@ class App:
                 for row in entities
             ),
         )
+
+    async def report(self, run_id: int | None) -> MorningReport:
+        """What became of a run."""
+        return await MorningReporter(self._site).report(run_id)
 
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int:
         """Have the next run look again."""

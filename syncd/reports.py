@@ -178,3 +178,44 @@ class HeldView(Struct, frozen=True):
     since: str
     keys: tuple[tuple[str, ...], ...]  # the first ones
     decision: str = ""  # "" | approved | rejected
+
+
+class Reason(Struct, frozen=True):
+    """Why records of one outcome did not simply flow; ``reason`` is a code of the run."""
+
+    outcome: str
+    reason: str
+    records: int
+
+
+class MorningEntity(Struct, frozen=True):
+    """One entity in the morning: its counts, and ``reasons`` that add up to those that need one.
+
+    ``findings`` are codes of rows (with the column, if one is to blame), with how many were kept.
+    """
+
+    name: str
+    status: str
+    counts: Counts
+    seconds: float
+    reasons: tuple[Reason, ...] = ()
+    findings: tuple[Reason, ...] = ()
+    notes: tuple[str, ...] = ()
+    open_conflicts: int = 0
+    held_deletes: int = 0
+
+
+class MorningReport(Struct, frozen=True):
+    """What became of the last run, or of another. ``run_id`` 0: nothing has run yet."""
+
+    pipeline: str
+    run_id: int
+    status: str
+    started_at: str
+    seconds: float
+    entities: tuple[MorningEntity, ...] = ()
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether a person should look."""
+        return self.status != "completed"

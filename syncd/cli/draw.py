@@ -18,6 +18,8 @@ from syncd.reports import (
     ExplainReport,
     HeldView,
     InitReport,
+    MorningEntity,
+    MorningReport,
     RunReport,
     Sample,
     StatusReport,
@@ -76,7 +78,7 @@ def run(report: RunReport, command: str) -> Drawn:
         yield from _commands(entity, command, written=report.run_id > 0)
 
 
-def _counts(entities: Sequence[EntityReport]) -> "Table":
+def _counts(entities: Sequence[EntityReport | MorningEntity]) -> "Table":
     used = [o.value for o in Outcome if any(getattr(e.counts, o.value) for e in entities)]
     table = _table("entity", "status", "seen", *used, "seconds", numbers_from=2)
     for entity in entities:
@@ -85,6 +87,39 @@ def _counts(entities: Sequence[EntityReport]) -> "Table":
             visible(entity.name), _status(entity.status), *numbers, f"{entity.seconds:.1f}"
         )
     return table
+
+
+def morning(report: MorningReport, command: str) -> Drawn:
+    """The counts of a run, then why each record that did not flow did not."""
+    if not report.run_id:
+        yield _line(f"{report.pipeline}: nothing has run yet; now: {command} run")
+        return
+    head = _line(f"{report.pipeline} run {report.run_id}: ").append_text(_status(report.status))
+    yield head.append(f" in {report.seconds:.1f} s, started {visible(report.started_at)}")
+    if not report.entities:
+        return
+    yield _counts(report.entities)
+    why = _table("entity", "outcome", "records", "reason")
+    for entity in report.entities:
+        for reason in entity.reasons:
+            told = (entity.name, reason.outcome, f"{reason.records}", reason.reason)
+            why.add_row(*_cells(*told))
+    if why.rows:
+        yield why
+    for entity in report.entities:
+        yield from _of_morning(entity)
+
+
+def _of_morning(entity: MorningEntity) -> Drawn:
+    """What else there is to know of an entity."""
+    name = visible(entity.name)
+    if entity.held_deletes:
+        yield _line(f"{name}: {entity.held_deletes} deletes wait for a decision")
+    if entity.open_conflicts:
+        yield _line(f"{name}: {entity.open_conflicts} conflicts are open")
+    for found in entity.findings[:FINDINGS_SHOWN]:
+        yield _line(f"{name}: {found.records} rows with {found.reason} ({found.outcome})")
+    yield from (_line(f"{name}: {note}") for note in entity.notes)
 
 
 def _details(entity: EntityReport) -> Drawn:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from syncd import __version__, config_load
-from syncd.cli import draw, exit_codes
+from syncd.cli import draw, exit_codes, markdown
 from syncd.cli.options import DEFAULT_CONFIG, Options, Root, Verb, check_entity, split
 from syncd.cli.seam import App
 from syncd.cli.shell import Answer, Call, Shell
@@ -233,6 +233,29 @@ def status(ctx: typer.Context) -> None:
     async def ask(app: App, _: Call) -> Answer:
         report = await app.status()
         return Answer(draw.status(report), report)
+
+    ctx.obj.answer(ask)
+
+
+@app.command(cls=Verb, epilog="Example: syncd report --markdown")
+def report(
+    ctx: typer.Context,
+    *,
+    run: Annotated[
+        int | None, typer.Option(metavar="ID", min=1, help="Another run than the last one.")
+    ] = None,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="A message for a chat instead of a table.")
+    ] = False,
+) -> None:
+    """Tell what became of the last run: imported, skipped, held and failed, and why."""
+
+    async def ask(app: App, call: Call) -> Answer:
+        found = await app.report(run)
+        drawn = draw.morning(found, call.options.command)
+        if as_markdown:
+            drawn = draw.document(markdown.morning(found))
+        return Answer(drawn, found)
 
     ctx.obj.answer(ask)
 

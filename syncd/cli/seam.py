@@ -12,6 +12,7 @@ from syncd.reports import (
     ExplainReport,
     HeldView,
     InitReport,
+    MorningReport,
     RunReport,
     StatusReport,
     VerifyReport,
@@ -38,6 +39,9 @@ class App(Protocol):
 
     async def status(self) -> StatusReport:
         """What the ledger knows."""
+
+    async def report(self, run_id: int | None) -> MorningReport:
+        """What became of a run, the last one where none is named."""
 
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int:
         """Have the next pass look at these records again; how many are marked."""

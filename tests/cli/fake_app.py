@@ -24,6 +24,9 @@ from syncd.reports import (
     HistoryLine,
     InitReport,
     Mismatch,
+    MorningEntity,
+    MorningReport,
+    Reason,
     RunReport,
     Sample,
     StatusReport,
@@ -38,6 +41,30 @@ entities:
   countries: {from: countries.csv, key: [id], into: countries}
   regions: {from: regions.csv, key: [country, code], into: regions}
 """
+MORNING: Final = MorningReport(
+    "airports",
+    12,
+    "parked",
+    "2026-01-02T03:04:05Z",
+    1.25,
+    (
+        MorningEntity(
+            "countries",
+            "completed",
+            Counts(seen=9, inserted=1, unchanged=4, skipped=3, invalid=1),
+            0.5,
+            reasons=(
+                Reason("skipped", "missing_licreqno", 2),
+                Reason("skipped", "*ambiguous* | @all", 1),
+                Reason("invalid", "without a usable key", 1),
+            ),
+            findings=(Reason("error", "null_key:id", 1),),
+            notes=("one note",),
+            open_conflicts=2,
+            held_deletes=60,
+        ),
+    ),
+)
 DSN: Final = "postgresql://app:kanarie-0001@db/new"
 
 
@@ -126,6 +153,10 @@ class FakeApp:
         )
         two = EntityStatus("regions", 0, {}, 0, 0, "", "")
         return StatusReport("airports", "host-1", 4, 12, "parked", (one, two))
+
+    async def report(self, run_id: int | None) -> MorningReport:
+        await self._note("report", run_id)
+        return MORNING
 
     async def resync(self, select: frozenset[str] | None, *, keys: Sequence[Sequence[str]]) -> int:
         await self._note("resync", select, [list(key) for key in keys])

@@ -22,7 +22,7 @@ from tests.cli.fake_app import Syncd
 
 # The verbs of the contract that this version has.
 VERBS: Final = {
-    "init", "validate", "plan", "diff", "run", "status", "resync", "verify", "explain",
+    "init", "validate", "plan", "diff", "run", "status", "report", "resync", "verify", "explain",
     "conflicts list", "conflicts show", "conflicts resolve",
     "deletes list", "deletes approve", "deletes reject", "config show", "config schema",
 }  # fmt: skip
@@ -88,6 +88,8 @@ def test_the_help_lists_every_verb_and_exit_code(syncd: Syncd) -> None:
         ("--select countries run --select regions", ("run", {"countries", "regions"}, False)),
         ("run --select countries,regions --exclude regions", ("run", {"countries"}, False)),
         ("status", ("status",)),
+        ("report", ("report", None)),
+        ("report --run 7 --markdown", ("report", 7)),
         ("resync", ("resync", None, [])),
         ("resync countries", ("resync", {"countries"}, [])),
         ("resync countries --key a,b", ("resync", {"countries"}, [["a,b"]])),
