@@ -4,6 +4,8 @@ Run and plan reports in JSON are a contract (DESIGN section 5): names and meanin
 Times are ISO 8601 in UTC, durations seconds.
 """
 
+from typing import Literal, TypeAlias
+
 from msgspec import Struct
 
 from syncd.flow.model import Counts, Issue
@@ -219,3 +221,52 @@ class MorningReport(Struct, frozen=True):
     def needs_attention(self) -> bool:
         """Whether a person should look."""
         return self.status != "completed"
+
+
+class ClaimView(Struct, frozen=True):
+    """Work that was asked for. ``status``: waiting | running | done | failed | cancelled.
+
+    ``entities`` is empty for all of them; ``requests`` is how often the same was asked for while it
+    waited; ``run_id`` is 0 and a time "" while there is none.
+    """
+
+    claim_id: int
+    entities: tuple[str, ...]
+    origin: str  # schedule | dump | signal | api | cli
+    requested_by: str
+    requests: int
+    status: str
+    run_id: int
+    reason: str
+    requested_at: str
+    started_at: str
+    finished_at: str
+
+
+class Backlog(Struct, frozen=True):
+    """What waits: how many, and how long the oldest has."""
+
+    depth: int = 0
+    age_s: float = 0.0
+
+
+class PauseView(Struct, frozen=True):
+    """What rests; ``entity`` is empty where it is the whole pipeline."""
+
+    entity: str
+    reason: str
+    paused_by: str
+    paused_at: str
+
+
+ComponentStatus: TypeAlias = Literal["UP", "DOWN", "OUT_OF_SERVICE", "UNKNOWN"]
+
+
+class Component(Struct, frozen=True):
+    """One line of ``/health``: a downstream, a queue, a pipeline or its freshness.
+
+    ``details`` never name a host, a database or a query (case 98).
+    """
+
+    status: ComponentStatus
+    details: dict[str, str | int | float | bool] = {}

@@ -30,7 +30,7 @@ SUPPORT: Final = {
     *("schemas_path", "secrets", "visible"),
 }
 SHORES: Final = {"sources", "targets", "ledger", "inbox", "publish"}
-BELOW_APP: Final = SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site"}
+BELOW_APP: Final = SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site", "vitals"}
 BELOW_CLI: Final = BELOW_APP | {"daemon", "admin", "jobs", "config", "config_load"}
 
 MAY_IMPORT: Final[dict[str, set[str]]] = {
@@ -43,7 +43,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "admin": BELOW_APP | {""},
     "sources": SUPPORT | {"config", "pg"},
     "targets": SUPPORT | {"config", "pg"},
-    "ledger": SUPPORT | {"config", "pg"},
+    "ledger": SUPPORT | {"config", "pg", "reports"},
     "inbox": SUPPORT,
     "publish": SUPPORT,
     "systems": {"errors", "flow"},
@@ -60,6 +60,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "metric_names": {"flow", "meter"},
     "metrics": {"", "errors", "flow", "meter", "metric_names"},
     "progress": set(),
+    "vitals": {"reports"},
     "secrets": {"config", "errors", "visible"},
     "visible": set(),
     "schemas_path": {"errors"},

@@ -12,6 +12,7 @@ CREATE TABLE syncd_claim (
     requests integer NOT NULL DEFAULT 1,      -- how often it was asked for
     status text NOT NULL DEFAULT 'waiting',   -- waiting | running | done | failed | cancelled
     run_id bigint,
+    epoch bigint NOT NULL DEFAULT 0,          -- of the lease that took it; an older one has died
     reason text NOT NULL DEFAULT '',
     requested_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
