@@ -5,18 +5,22 @@ a row passed by accident loses every value (only the names of what was dropped a
 are scalars made printable and cut at 2 KiB, so nothing can forge a line (case 95). The final
 bytes go through the ``Redactor``, so no known secret leaves (case 96).
 
-``run_id`` and ``entity`` are bound once (``bind``, ``scope``) and follow every task started below.
-Standard output belongs to reports.
+``run_id``, ``correlation_id`` and ``entity`` are bound once (``bind``, ``scope``) and follow every
+task started below. Standard output belongs to reports.
 
 Events travel as records of the standard library, so that one handler writes ours and those of
-libraries, and an event below the level costs one comparison.
+libraries, and an event below the level costs one comparison. The last step is a thread of its own
+(``syncd.log_writer``): whoever tells an event never waits for whoever reads it. The names of all
+events stand in ``syncd.log_events``.
 """
 
+import io
 import json
 import logging
 import math
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,10 +29,11 @@ from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from syncd.errors import SyncdError
 from syncd.flow.model import Counts
+from syncd.log_writer import ByteStream, Descriptor, LineWriter
 from syncd.secrets import Redactor
 from syncd.visible import visible
 
@@ -38,6 +43,7 @@ Field: TypeAlias = str | int | float | list[Any] | None
 Event: TypeAlias = dict[str, Any]
 
 FIELD_BYTES_MAX: Final = 2048
+FLUSH_S: Final = 2.0  # what an end waits for its last lines; more would look like a hang
 ITEMS_MAX: Final = 50
 _INTEGER_BITS_MAX: Final = 64
 _EVENT: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -57,7 +63,9 @@ _BOUND: Final[ContextVar[Mapping[str, str | int]]] = ContextVar(
 
 # What may be told. Names that a table is likely to have as columns (name, email, notes, address)
 # are not among them, and a number's name takes nothing but a number.
-_LEADING: Final = ("timestamp", "level", "event", "pipeline", "run_id", "entity")
+_LEADING: Final = (
+    *("timestamp", "level", "event", "pipeline", "run_id", "correlation_id", "claim_id", "entity"),
+)
 WORDS: Final = frozenset(_LEADING) | {
     *("code", "column", "columns", "constraint", "field", "findings", "outcome", "phase", "place"),
     *("reason", "relation", "schema", "sqlstate", "status", "table", "transform", "unit_id"),
@@ -66,22 +74,22 @@ WORDS: Final = frozenset(_LEADING) | {
 }
 NUMBERS: Final = frozenset(Counts.__struct_fields__) | {
     *("attempt", "attempts", "batch_rows", "bytes", "columns_total", "conflict_id", "conflicts"),
-    *("digest_epoch", "epoch", "findings_total", "lag_s", "limit_rows", "pid", "port", "position"),
+    *(
+        "digest_epoch",
+        "epoch",
+        "findings_total",
+        "lag_s",
+        "limit_rows",
+        "lines",
+        "pid",
+        "port",
+        "position",
+    ),
     *("ratio", "retry_in_s", "revision", "rows", "rows_per_s", "seconds", "source_epoch"),
     *("timeout_s", "total_rows", "ttl_s", "units", "wave", "waves", "workers", "writers"),
 }
 ALLOWED: Final = WORDS | NUMBERS
 DROPPED: Final = "dropped_fields"  # names only
-
-
-class ByteStream(Protocol):
-    """Where lines go: ``sys.stderr.buffer`` or a stand-in."""
-
-    def write(self, data: bytes, /) -> int:
-        """Take all of ``data``."""
-
-    def flush(self) -> None:
-        """Hand it on."""
 
 
 class Log:
@@ -130,10 +138,33 @@ def configure(
     """
     render = _json_line if log_format == "json" else _console_line
     root = logging.getLogger()
-    root.handlers = [_Lines(stream, redactor, render)]
+    for lines in _ends():
+        lines.close()
+    root.handlers = [_Lines(stream or _standard_error(), redactor, render)]
     # Libraries tell too much below this: asyncio's debug lines quote arguments.
     root.setLevel(max(_LEVELS[level], logging.WARNING))
     logging.getLogger(_OURS).setLevel(_LEVELS[level])
+
+
+def flush(within_s: float = FLUSH_S) -> bool:
+    """Wait until every line is written, at most ``within_s``; whether they are."""
+    return all(lines.written(within_s) for lines in _ends())
+
+
+def lines_dropped() -> int:
+    """Lines that were not written because their reader did not keep up."""
+    return sum(lines.dropped for lines in _ends())
+
+
+def _ends() -> "list[_Lines]":
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _Lines)]
+
+
+def _standard_error() -> ByteStream:
+    try:
+        return Descriptor(sys.stderr.fileno())
+    except io.UnsupportedOperation:  # a test's stand-in
+        return sys.stderr.buffer
 
 
 def bind(**fields: str | int) -> None:
@@ -152,28 +183,49 @@ def scope(**fields: str | int) -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """The end of the way: cleans, renders, redacts and writes whole lines, one at a time."""
+    """Cleans, renders and redacts whole lines, and hands them to the one who writes."""
 
     def __init__(
-        self, stream: ByteStream | None, redactor: Redactor, render: Callable[[Event], str]
+        self, stream: ByteStream, redactor: Redactor, render: Callable[[Event], str]
     ) -> None:
         super().__init__()
-        self._stream = stream
         self._redactor = redactor
         self._render = render
         self._clean = _Cleaner(redactor)
+        self._writer = LineWriter(stream, self._missing)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that did not fit."""
+        return self._writer.dropped
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; the handler's own lock is held meanwhile."""
-        at = datetime.fromtimestamp(record.created, UTC)
-        event = {
-            "timestamp": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
-            **(_told_by_us(record) if hasattr(record, _FIELDS) else _told_by_library(record)),
-        }
+        """Hand one record on; the handler's own lock is held meanwhile."""
+        told = _told_by_us(record) if hasattr(record, _FIELDS) else _told_by_library(record)
+        self._writer.put(self._line(record.created, told))
+
+    def written(self, within_s: float) -> bool:
+        """Wait until all lines are written, at most ``within_s``; whether they are."""
+        return self._writer.flush(within_s)
+
+    def flush(self) -> None:
+        """The same, for the end of the interpreter, which is not kept from ending."""
+        self._writer.flush(FLUSH_S)
+
+    def close(self) -> None:
+        """Write what is there and end the thread."""
+        self._writer.close(FLUSH_S)
+        super().close()
+
+    def _line(self, at_s: float, told: Event) -> bytes:
+        at = datetime.fromtimestamp(at_s, UTC)
+        event = {"timestamp": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z", **told}
         line = self._redactor.rendered(self._render(self._clean(event)))
-        stream = self._stream or sys.stderr.buffer
-        stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
-        stream.flush()
+        return line.encode("utf-8", "backslashreplace") + b"\n"
+
+    def _missing(self, lines: int) -> bytes:
+        told = {"level": "warning", "event": "log_lines_dropped", "lines": lines}
+        return self._line(time.time(), told)
 
 
 def _told_by_us(record: logging.LogRecord) -> Event:

@@ -29,6 +29,8 @@ def as_before() -> Iterator[None]:
     ours = logging.getLogger("syncd")
     ours_level = ours.level
     yield
+    for handler in root.handlers:
+        handler.close()
     root.handlers = handlers
     root.setLevel(level)
     ours.setLevel(ours_level)
@@ -44,6 +46,7 @@ class Written:
 
     @property
     def lines(self) -> list[str]:
+        assert logs.flush()
         return self._stream.getvalue().decode().split("\n")[:-1]
 
     @property
@@ -299,6 +302,7 @@ def test_without_a_stream_lines_go_to_standard_error(
     """Standard output belongs to reports; logs go to standard error."""
     logs.configure("json", "info", Redactor())
     logs.Log("syncd.test").info("it")
+    assert logs.flush()
     captured = capfdbinary.readouterr()
     assert captured.out == b""
     assert json.loads(captured.err)["event"] == "it"
@@ -317,5 +321,6 @@ def test_a_line_is_written_whole() -> None:
     log: Callable[..., None] = logs.Log("syncd.test").info
     log("one")
     log("two")
+    assert logs.flush()
     assert [data.count(b"\n") for data in writes] == [1, 1]
     assert all(data.endswith(b"\n") for data in writes)

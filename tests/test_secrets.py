@@ -244,4 +244,6 @@ def test_logs_hide_what_the_environment_holds() -> None:
     stream = io.BytesIO()
     logs.configure("json", "info", secrets.redactor([], {"PGPASSWORD": "kanarie-pg"}), stream)
     logs.Log("syncd.test").info("it", reason="with kanarie-pg")
+    assert logs.flush()
+    assert b"with ***" in stream.getvalue()
     assert MARK.encode() not in stream.getvalue()

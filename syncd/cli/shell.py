@@ -7,12 +7,13 @@ A verb is one question to the application and one ``Answer``. What goes wrong on
 import io
 import json
 import os
+import select
 import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TextIO, TypeAlias
 
 import anyio
 import anyio.abc
@@ -87,6 +88,8 @@ class Shell:
             raise typer.Exit(self._tell_stop(signal.SIGINT, ())) from None
         except Exception as error:  # noqa: BLE001 - the edge: an operator never meets a traceback.
             raise typer.Exit(self._tell_errors(_leaves(error))) from None
+        finally:
+            logs.flush()
         raise typer.Exit(exit_codes.Exit.DONE)
 
     def load(self) -> Config:
@@ -161,6 +164,9 @@ class Shell:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _say(self, line: str) -> None:
+        logs.flush()  # first what happened, then what it means
+        if not _takes_a_line(sys.stderr):
+            return
         sys.stderr.write(self._redactor.text(visible(line)) + "\n")
         sys.stderr.flush()
 
@@ -208,6 +214,14 @@ def _lines(error: BaseException) -> list[tuple[str, str]]:
         first, rest = " ".join([first, *rest]), []
     lines = [first, *rest]
     return [(line, error.hint if line is lines[-1] else "") for line in lines]
+
+
+def _takes_a_line(stream: TextIO) -> bool:
+    """Whether a line can be written at once; an end does not wait for a reader that is stopped."""
+    try:
+        return bool(select.select([], [stream.fileno()], [], logs.FLUSH_S)[1])
+    except io.UnsupportedOperation:  # a test's stand-in
+        return True
 
 
 def _fired(point: failpoints.Armed) -> None:
