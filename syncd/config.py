@@ -4,7 +4,7 @@ Loading (files, references, overrides, messages with a path) is in ``syncd.confi
 Every default says why beside it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -62,6 +62,40 @@ class PostgresSource(Strict, frozen=True, tag="postgres", tag_field="kind"):
     scan_connections: Annotated[int, Meta(ge=1, le=8)] = 2  # that read a big table side by side
 
 
+class Collation(Strict, frozen=True):
+    """What the source's collation holds equal in the text of a key; said, never guessed."""
+
+    case: Literal["sensitive", "insensitive"] = "sensitive"
+    trailing_blanks: Literal["significant", "ignored"] = "significant"
+
+
+class SqlServerSource(Strict, frozen=True, tag="sqlserver", tag_field="kind"):
+    """A database behind ODBC: SQL Server, or another where ``dialect`` says so.
+
+    ``odbc`` is a whole connection string; else it is made of the parts. What it does not say about
+    driver, encryption and intent is added.
+    """
+
+    odbc: Secret | None = None
+    server: str = ""  # HOST or HOST,PORT
+    database: str = ""
+    user: str = ""
+    password: Secret | None = None
+    driver: str = "auto"  # auto | msodbcsql | freetds | the path or registered name of a driver
+    encrypt: Literal["yes", "strict", "no"] = "yes"
+    trust_certificate: bool = False  # true takes any certificate, so anybody may listen
+    application_intent: Literal["ReadOnly", "ReadWrite"] = "ReadOnly"
+    dialect: Literal["tsql", "postgres", "sqlite"] = "tsql"
+    content: Literal["auto", "dump", "live"] = "auto"  # dump: nobody writes to what was restored
+    digests: Literal["client", "pushdown"] = "client"
+    collation: Collation = Collation()
+    connections: Annotated[int, Meta(ge=1, le=32)] = 4
+    fetch_rows: Annotated[int, Meta(ge=1, le=100_000)] = 1000  # 10,000 were no faster
+    connect_timeout_s: Seconds = 15.0
+    query_timeout_s: Seconds = 3600.0  # that the server may say nothing
+    ready_timeout_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0  # for a restore under way
+
+
 class PostgresTarget(Strict, frozen=True, tag="postgres", tag_field="kind"):
     """The PostgreSQL database that is kept in step; the ledger lives in it too."""
 
@@ -70,6 +104,9 @@ class PostgresTarget(Strict, frozen=True, tag="postgres", tag_field="kind"):
     lock_timeout_s: Seconds = 10.0  # staff wait for us at most this long, and we for them
     connect_timeout_s: Seconds = 10.0
     prepared_statements: bool = True
+
+
+AnySource: TypeAlias = FilesSource | PostgresSource | SqlServerSource
 
 
 class Schedule(Strict, frozen=True):
@@ -145,6 +182,7 @@ class Entity(Strict, frozen=True, rename={"from_": "from"}):
     needs: tuple[str, ...] | dict[str, Need] = ()
     deletes: Deletes | None = None
     merge: Merge = Merge()
+    collation: Collation | None = None  # of the key, where it is not the source's
     event: str | None = None  # type of the domain event that each applied change puts in the outbox
 
 
@@ -181,7 +219,7 @@ class Config(Strict, frozen=True):
     """A pipeline."""
 
     pipeline: Name
-    source: FilesSource | PostgresSource
+    source: AnySource
     target: PostgresTarget
     entities: Annotated[dict[Name, Entity], Meta(min_length=1, max_length=1000)]
     ledger: LedgerConfig = LedgerConfig()

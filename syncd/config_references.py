@@ -19,7 +19,7 @@ from syncd.visible import visible
 MAX_FILE_BYTES: Final = 64 * 1024
 PREFIX: Final = "SYNCD_"
 # Fields of type Secret; each may also be given as the name of a mounted file (NAME_FILE).
-SECRET_FIELDS: Final = ("dsn", "hash_key")
+SECRET_FIELDS: Final = ("dsn", "hash_key", "odbc", "password")
 
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _VARIABLE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-.*)?", re.DOTALL)

@@ -13,6 +13,8 @@ from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from syncd.config import (
+    AnySource,
+    Collation,
     ColumnConfig,
     Config,
     Deletes,
@@ -20,6 +22,7 @@ from syncd.config import (
     FilesSource,
     Need,
     PostgresSource,
+    SqlServerSource,
 )
 from syncd.config_references import Problem
 from syncd.config_shape import did_you_mean
@@ -70,13 +73,13 @@ def parents(needs: Sequence[str] | Mapping[str, Need]) -> tuple[Parent, ...]:
     return tuple(Parent(entity=name) for name in needs)
 
 
-def known_columns(source: FilesSource | PostgresSource, entity: Entity) -> frozenset[str] | None:
+def known_columns(source: AnySource, entity: Entity) -> frozenset[str] | None:
     """Names at the source where the configuration says all of them, else None."""
     # The key is always mapped, also where ``only`` does not name it.
     return frozenset((*entity.only, *entity.key)) if entity.only else _listed(source, entity)
 
 
-def _listed(source: FilesSource | PostgresSource, entity: Entity) -> frozenset[str] | None:
+def _listed(source: AnySource, entity: Entity) -> frozenset[str] | None:
     """All columns of a file without a header, where they are given."""
     headless = isinstance(source, FilesSource) and not source.header
     return frozenset(entity.columns) or None if headless else None
@@ -95,7 +98,7 @@ def _twice(names: Sequence[str]) -> list[str]:
 
 def _connections(config: Config) -> Found:
     for where, side in (("source", config.source), ("target", config.target)):
-        if isinstance(side, FilesSource) or _URL.match(side.dsn.value):
+        if isinstance(side, FilesSource | SqlServerSource) or _URL.match(side.dsn.value):
             continue
         # Never say what was found: it may be a password.
         yield Problem(
@@ -107,6 +110,45 @@ def _connections(config: Config) -> Found:
     if not _HASH_KEY_BYTES[0] <= size <= _HASH_KEY_BYTES[1]:
         least, most = _HASH_KEY_BYTES
         yield Problem(("ledger", "hash_key"), f"expected {least} to {most} bytes, found {size}")
+
+
+def _odbc(config: Config) -> Found:
+    source = config.source
+    if not isinstance(source, SqlServerSource):
+        for name, entity in config.entities.items():
+            if entity.collation is not None:
+                yield Problem(
+                    ("entities", name, "collation"),
+                    "expected nothing: only source.kind sqlserver has one, found an object",
+                )
+        return
+    if source.odbc is None:
+        if not source.server:
+            yield Problem(("source", "server"), "expected a host, or odbc, found neither")
+        if source.dialect == "tsql" and not source.database:
+            yield Problem(("source", "database"), "expected the name of a database, found nothing")
+    else:
+        for field in ("server", "database", "user", "password"):
+            if getattr(source, field):
+                yield Problem(("source", field), "expected nothing beside odbc, found a value")
+    if source.digests == "pushdown" and source.dialect == "sqlite":
+        yield Problem(
+            ("source", "digests"), "expected client: sqlite has no digests, found pushdown"
+        )
+
+
+def _folded_keys(config: Config) -> Found:
+    """Two spellings of one key cannot be told apart where the server does the comparing."""
+    source = config.source
+    if not isinstance(source, SqlServerSource) or source.digests == "client":
+        return
+    for name, entity in config.entities.items():
+        if (entity.collation or source.collation) != Collation():
+            yield Problem(
+                ("entities", name, "collation"),
+                "expected none beside digests: pushdown, which cannot tell spellings of a key "
+                "apart, found one",
+            )
 
 
 def _file_format(config: Config) -> Found:
@@ -213,6 +255,8 @@ def _sources(config: Config) -> Found:
         if isinstance(config.source, FilesSource):
             if entity.from_.endswith(".sql"):
                 yield Problem(path, "expected a file, found a query: source.kind is files")
+        elif not isinstance(config.source, PostgresSource):
+            continue
         elif config.source.dsn == config.target.dsn and entity.from_ == entity.into:
             yield Problem(path, "expected another table than into, found the same one, same dsn")
 
@@ -403,6 +447,8 @@ def _edges(config: Config) -> Found:
 
 _RULES: Final[tuple[Callable[[Config], Found], ...]] = (
     _connections,
+    _odbc,
+    _folded_keys,
     _file_format,
     _schedule,
     _tables,

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from syncd.config import Config, FilesSource
+from syncd.config import Config, FilesSource, SqlServerSource
 from syncd.errors import ConfigError, DriftError, PermanentError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Plan, Shape
@@ -85,6 +85,8 @@ class Site:
                 batch_rows=rows,
                 columns={n: tuple(e.columns) for n, e in config.entities.items() if e.columns},
             )
+        if isinstance(config.source, SqlServerSource):
+            raise ConfigError("source.kind sqlserver cannot be read directly yet")
         return PostgresReader(config.source, origins)
 
     def _origins(self) -> Mapping[str, "str | Query"]:

@@ -1,0 +1,201 @@
+"""What an ODBC driver hands over, as canonical text (``schemas/types.md``); nothing here waits.
+
+A column's Python class decides how its values are written, and the type of the catalogue where the
+class does not say enough: SQL Server's ``real`` comes as a double of which only seven digits are
+meant, and ``datetimeoffset`` not at all unless it is converted from its bytes.
+
+Whatever comes is written down, also what is not allowed (a text with NUL, a number that is none):
+``flow/normalise.py`` reads the text again and says what is wrong with it.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from functools import lru_cache
+from struct import Struct as Layout
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+from syncd.flow import canonical
+from syncd.flow.canonical import BadValue
+from syncd.flow.model import ColumnType, Found, Kind
+from syncd.pg import dialect as pg
+
+Write: TypeAlias = Callable[[Any], bytes]
+
+DATETIMEOFFSET: Final = -155  # SQL_SS_TIMESTAMPOFFSET, which pyodbc does not know
+_OFFSET: Final = Layout("<6hI2h")  # year, month, day, hour, minute, second, nanoseconds, offset
+_NS_PER_US: Final = 1000
+_REAL: Final = Layout("<f")
+_REAL_DIGITS: Final = (6, 7, 8, 9)  # the last always suffices
+
+_NATIVE: Final = re.compile(r"([a-z0-9_ ]+?)(?:\((\d+|max)(?:, ?(\d+))?\))?").fullmatch
+_TSQL_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        **dict.fromkeys(("tinyint", "smallint", "int", "bigint"), Kind.INTEGER),
+        **dict.fromkeys(("decimal", "numeric", "money", "smallmoney"), Kind.DECIMAL),
+        **dict.fromkeys(("float", "real"), Kind.FLOAT),
+        "bit": Kind.BOOLEAN,
+        "date": Kind.DATE,
+        "time": Kind.TIME,
+        **dict.fromkeys(("datetime", "datetime2", "smalldatetime"), Kind.TIMESTAMP),
+        "datetimeoffset": Kind.TIMESTAMPTZ,
+        "uniqueidentifier": Kind.UUID,
+        # T-SQL's timestamp is a counter of changes, its old name for rowversion.
+        **dict.fromkeys(("binary", "varbinary", "image", "rowversion", "timestamp"), Kind.BYTES),
+    }
+)
+_MONEY_SCALE: Final = 4
+# Where nothing but the class is known, the name of a type that SQL Server would have for it.
+_CLASS_NAMES: Final[Mapping[type, str]] = MappingProxyType(
+    {
+        bool: "bit",
+        int: "bigint",
+        float: "float",
+        str: "nvarchar",
+        date: "date",
+        time: "time",
+        datetime: "datetime2",
+        UUID: "uniqueidentifier",
+        bytes: "varbinary",
+        bytearray: "varbinary",
+    }
+)
+
+
+def instant_of(raw: bytes) -> str:
+    """A ``datetimeoffset`` as the driver's bytes: canonical text in UTC, cut to microseconds."""
+    year, month, day, hour, minute, second, ns, offset_h, offset_min = _OFFSET.unpack(raw)
+    zone = timezone(timedelta(hours=offset_h, minutes=offset_min))
+    local = datetime(year, month, day, hour, minute, second, ns // _NS_PER_US, zone)
+    try:
+        utc = local.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:  # within hours of the first or the last moment that there is
+        return local.isoformat(" ")
+    return f"{canonical.stamp_text(utc).decode()}+00"
+
+
+def _of_text(value: str) -> bytes:
+    # A surrogate without its other half passes here; that it is no character is told later.
+    return value.encode("utf-8", "surrogatepass")
+
+
+def _of_number(value: Decimal) -> bytes:
+    try:
+        return canonical.number_text(value)
+    except BadValue:
+        return str(value).encode()
+
+
+def _of_float(value: float) -> bytes:
+    return canonical.real_text(value)
+
+
+def _of_real(value: float) -> bytes:
+    """The shortest text that reads back as the same single."""
+    for digits in _REAL_DIGITS:
+        text = f"{value:.{digits}g}"
+        if _single(float(text)) == _single(value):
+            return canonical.real_text(float(text))
+    return canonical.real_text(value)
+
+
+def _single(value: float) -> bytes:
+    try:
+        return _REAL.pack(value)
+    except OverflowError:
+        return b""
+
+
+def _of_truth(value: bool) -> bytes:  # noqa: FBT001 - one value of a column
+    return b"true" if value else b"false"
+
+
+def _of_bytes(value: bytes) -> bytes:
+    return b"\\x" + value.hex().encode()
+
+
+def _of_day(value: date) -> bytes:
+    return value.isoformat().encode()
+
+
+_WRITERS: Final[Mapping[type, Write]] = MappingProxyType(
+    {
+        bool: _of_truth,
+        int: b"%d".__mod__,
+        float: _of_float,
+        Decimal: _of_number,
+        str: _of_text,
+        bytes: _of_bytes,
+        bytearray: _of_bytes,
+        date: _of_day,
+        time: canonical.clock_text,
+        datetime: canonical.stamp_text,
+        UUID: lambda value: str(value).encode(),
+    }
+)
+
+
+def _of_any(value: object) -> bytes:
+    """A value of a class that was not announced: SQLite decides that anew for each row."""
+    write = _WRITERS.get(type(value))
+    return write(value) if write else _of_text(str(value))
+
+
+def _of_utc(value: datetime) -> bytes:
+    """An instant that the driver gave without its offset, in a session whose zone is UTC."""
+    return canonical.stamp_text(value) + b"+00"
+
+
+@lru_cache(maxsize=1024)
+def writer_of(announced: type, native: str) -> Write:
+    """How values of a column are written, by its class and the name of its type."""
+    write = _WRITERS.get(announced, _of_any)
+    if announced is float and native == "real":
+        write = _of_real
+    elif announced is datetime and native in ("timestamp with time zone", "datetimeoffset"):
+        write = _of_utc
+    expected = announced
+
+    def careful(value: Any) -> bytes:
+        return write(value) if type(value) is expected else _of_any(value)
+
+    return careful
+
+
+def columns_of(
+    rows: Sequence[Sequence[Any]], writers: Sequence[Write]
+) -> list[Sequence[bytes | None]]:
+    """Rows of the driver as columns of canonical text; NULL is None."""
+    return [
+        [None if value is None else write(value) for value in column]
+        for write, column in zip(writers, zip(*rows, strict=True), strict=True)
+    ]
+
+
+def type_of(native: str, dialect: str) -> ColumnType:
+    """The canonical type of a catalogue's type; whatever is not known is text."""
+    if dialect != "tsql":
+        return pg.column_type(native)
+    match = _NATIVE(native)
+    name, _, scale = match.groups() if match else (native, None, None)
+    kind = _TSQL_KINDS.get(name, Kind.TEXT)
+    if name in ("money", "smallmoney"):
+        return ColumnType(kind, scale=_MONEY_SCALE)
+    return ColumnType(kind, scale=int(scale or 0)) if kind is Kind.DECIMAL else ColumnType(kind)
+
+
+def announced(description: Sequence[Sequence[Any]]) -> dict[str, Found]:
+    """The columns of an answer by what the driver says of them: less than a catalogue does."""
+    return {str(column[0]): _found(column) for column in description}
+
+
+def _found(column: Sequence[Any]) -> Found:
+    name, class_, _, _, precision, scale, nullable = column
+    if class_ is Decimal:
+        native = f"decimal({precision},{scale})"
+    else:
+        native = _CLASS_NAMES.get(class_, "nvarchar")
+    return Found(str(name), native, type_of(native, "tsql"), nullable=bool(nullable))
