@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -19,6 +19,9 @@ import pytest
 from msgspec import Struct
 
 from syncd import embedded
+
+if TYPE_CHECKING:
+    from tests.cloud import Cloud
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 
@@ -88,6 +91,28 @@ def make_database(pg_server: AnyServer) -> Iterator[Callable[[str], str]]:
 def pg_dsn(make_database: Callable[[str], str]) -> str:
     """The DSN of an empty database of this test's own."""
     return make_database("main")
+
+
+@pytest.fixture(scope="session")
+def cloud_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cloud]":
+    """A running cloud, one per worker; ``cloud`` is what a test asks for."""
+    from tests import cloud  # noqa: PLC0415 - it names this module
+
+    if not cloud.PROGRAM.exists():
+        pytest.skip("no cloud: `make test` installs it from requirements/cloud.lock")
+    with cloud.running(tmp_path_factory.mktemp("cloud") / "ministack.log") as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(cloud_server: "Cloud", monkeypatch: pytest.MonkeyPatch) -> "Cloud":
+    """An empty cloud, and the credentials that it takes in the environment."""
+    from tests.cloud import CREDENTIALS  # noqa: PLC0415 - as above
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    cloud_server.reset()
+    return cloud_server
 
 
 @pytest.fixture(scope="session")
