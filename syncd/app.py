@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 from syncd.config import Config
+from syncd.errors import ConfigError
 from syncd.jobs.explain import Explainer
 from syncd.jobs.morning import MorningReporter
 from syncd.jobs.review import Review
@@ -88,6 +89,19 @@ class App:
     async def report(self, run_id: int | None) -> MorningReport:
         """What became of a run."""
         return await MorningReporter(self._site).report(run_id)
+
+    async def post(self, message: str) -> None:
+        """Send a message to ``report.webhook``; ConfigError where there is none."""
+        from syncd.publish.webhook import post  # noqa: PLC0415 - it brings aiohttp.
+
+        found = self._site.config.report
+        if found is None:
+            raise ConfigError(
+                "report.webhook: expected the address of a webhook, found nothing",
+                hint="add report: {webhook: ...} to the pipeline's file, as a secret",
+            )
+        url, timeout_s = found.webhook.value, found.timeout_s
+        await self._site.retry(lambda: post(url, message, timeout_s=timeout_s))
 
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int:
         """Have the next run look again."""

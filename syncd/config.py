@@ -215,6 +215,13 @@ class Limits(Strict, frozen=True):
     findings: Annotated[int, Meta(ge=0, le=100_000)] = 1000  # kept per entity; all are counted
 
 
+class Report(Strict, frozen=True):
+    """Where ``syncd report --post`` sends its message: a webhook that takes {"text": ...}."""
+
+    webhook: Secret
+    timeout_s: Seconds = 10.0
+
+
 class Config(Strict, frozen=True):
     """A pipeline."""
 
@@ -226,3 +233,4 @@ class Config(Strict, frozen=True):
     schedule: Schedule | None = None
     deletes: Deletes = Deletes()
     limits: Limits = Limits()
+    report: Report | None = None

@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -19,7 +19,7 @@ from syncd.visible import visible
 MAX_FILE_BYTES: Final = 64 * 1024
 PREFIX: Final = "SYNCD_"
 # Fields of type Secret; each may also be given as the name of a mounted file (NAME_FILE).
-SECRET_FIELDS: Final = ("dsn", "hash_key", "odbc", "password")
+SECRET_FIELDS: Final = ("dsn", "hash_key", "odbc", "password", "webhook")
 
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _VARIABLE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-.*)?", re.DOTALL)
@@ -37,6 +37,9 @@ class Problem(Struct, frozen=True):
     message: str
     value: str | None = None
     more: str = ""
+
+
+Found: TypeAlias = Iterator[Problem]
 
 
 class Given(str):

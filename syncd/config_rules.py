@@ -5,13 +5,12 @@ source names it or as the target does (``into``); where a transform makes the ta
 nothing is known of them here and only ``init`` can tell.
 """
 
-import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
+from syncd import config_rules_ends, config_rules_schedule
 from syncd.config import (
     AnySource,
     Collation,
@@ -24,7 +23,8 @@ from syncd.config import (
     PostgresSource,
     SqlServerSource,
 )
-from syncd.config_references import Problem
+from syncd.config_references import Found, Problem
+from syncd.config_rules_schedule import known_zone
 from syncd.config_shape import did_you_mean
 from syncd.config_yaml import Path
 from syncd.errors import ConfigError
@@ -33,28 +33,11 @@ from syncd.flow.model import Kind, OnConflict, Ownership, Parent
 from syncd.flow.normalise import parse_type
 from syncd.flow.order import waves
 
-Found: TypeAlias = Iterator[Problem]
-
 # PostgreSQL keeps 63 bytes of a name; names that need quoting are refused for tables.
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 _TABLE: Final = re.compile(rf"(?:{_NAME}\.)?{_NAME}")
 _NAME_BYTES_MAX: Final = 63
-_HASH_KEY_BYTES: Final = (16, 64)  # BLAKE2b takes no longer key; a shorter one can be guessed
-_URL: Final = re.compile(r"postgres(?:ql)?://.")  # the only form that asyncpg takes
 _TRANSFORM: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_CRON_PART: Final = re.compile(r"(?:\*|[0-9a-z]+(?:-[0-9a-z]+)?)(?:/[0-9]+)?", re.IGNORECASE)
-_CRON_FIELDS: Final = (
-    ("a minute", 0, 59, ()),
-    ("an hour", 0, 23, ()),
-    ("a day of the month", 1, 31, ()),
-    (
-        "a month",
-        1,
-        12,
-        ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
-    ),
-    ("a day of the week", 0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
-)
 _KINDS: Final = tuple(kind.value for kind in Kind)
 
 
@@ -96,47 +79,6 @@ def _twice(names: Sequence[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def _connections(config: Config) -> Found:
-    for where, side in (("source", config.source), ("target", config.target)):
-        if isinstance(side, FilesSource | SqlServerSource) or _URL.match(side.dsn.value):
-            continue
-        # Never say what was found: it may be a password.
-        yield Problem(
-            (where, "dsn"),
-            "expected postgresql://USER@HOST:PORT/DATABASE, found text of another form",
-        )
-    key = config.ledger.hash_key
-    size = len(key.value.encode()) if key else _HASH_KEY_BYTES[0]
-    if not _HASH_KEY_BYTES[0] <= size <= _HASH_KEY_BYTES[1]:
-        least, most = _HASH_KEY_BYTES
-        yield Problem(("ledger", "hash_key"), f"expected {least} to {most} bytes, found {size}")
-
-
-def _odbc(config: Config) -> Found:
-    source = config.source
-    if not isinstance(source, SqlServerSource):
-        for name, entity in config.entities.items():
-            if entity.collation is not None:
-                yield Problem(
-                    ("entities", name, "collation"),
-                    "expected nothing: only source.kind sqlserver has one, found an object",
-                )
-        return
-    if source.odbc is None:
-        if not source.server:
-            yield Problem(("source", "server"), "expected a host, or odbc, found neither")
-        if source.dialect == "tsql" and not source.database:
-            yield Problem(("source", "database"), "expected the name of a database, found nothing")
-    else:
-        for field in ("server", "database", "user", "password"):
-            if getattr(source, field):
-                yield Problem(("source", field), "expected nothing beside odbc, found a value")
-    if source.digests == "pushdown" and source.dialect == "sqlite":
-        yield Problem(
-            ("source", "digests"), "expected client: sqlite has no digests, found pushdown"
-        )
-
-
 def _folded_keys(config: Config) -> Found:
     """Two spellings of one key cannot be told apart where the server does the comparing."""
     source = config.source
@@ -149,77 +91,6 @@ def _folded_keys(config: Config) -> Found:
                 "expected none beside digests: pushdown, which cannot tell spellings of a key "
                 "apart, found one",
             )
-
-
-def _file_format(config: Config) -> Found:
-    source = config.source
-    if not isinstance(source, FilesSource):
-        return
-    try:
-        codecs.lookup(source.encoding)
-    except (LookupError, ValueError):
-        yield Problem(
-            ("source", "encoding"),
-            "expected an encoding such as utf-8 or cp1252, found",
-            source.encoding,
-        )
-    if source.delimiter == source.quote:
-        yield Problem(("source", "quote"), "expected another character than delimiter, found it")
-    if source.delimiter in "\r\n":
-        yield Problem(("source", "delimiter"), "expected no end of line, found one")
-    if source.header:
-        return
-    for name, entity in config.entities.items():
-        if not entity.columns:
-            yield Problem(
-                ("entities", name, "columns"),
-                "expected the names of all columns in file order (header is false), found none",
-            )
-
-
-def _schedule(config: Config) -> Found:
-    if config.schedule is None:
-        return
-    yield from _zone(("schedule", "timezone"), config.schedule.timezone)
-    parts = config.schedule.cron.split()
-    if len(parts) != len(_CRON_FIELDS):
-        yield Problem(
-            ("schedule", "cron"),
-            f"expected five fields (minute hour day month weekday), found {len(parts)}",
-        )
-        return
-    for part, (what, least, most, names) in zip(parts, _CRON_FIELDS, strict=True):
-        if not all(_cron_part(piece, least, most, names) for piece in part.split(",")):
-            yield Problem(
-                ("schedule", "cron"),
-                f"expected {what} from {least} to {most}, *, a range or a step, found",
-                part,
-            )
-
-
-def _cron_part(piece: str, least: int, most: int, names: Sequence[str]) -> bool:
-    if not _CRON_PART.fullmatch(piece):
-        return False
-    span, _, step = piece.partition("/")
-    if step and int(step) == 0:
-        return False
-    numbers = {name: str(number) for number, name in enumerate(names, least)}
-    ends = [numbers.get(end.lower(), end) for end in span.split("-")]
-    if ends == ["*"]:
-        return True
-    if not all(end.isdecimal() and least <= int(end) <= most for end in ends):
-        return False
-    return int(ends[0]) <= int(ends[-1])
-
-
-def _zone(path: Path, zone: str) -> Found:
-    if zone == "UTC":
-        return  # the one zone that is known without a zone database
-    try:
-        ZoneInfo(zone)
-    except (KeyError, OSError, ValueError):
-        # Not found, a folder of the zone database, or not a name.
-        yield Problem(path, "expected an IANA zone such as Europe/London, found", zone)
 
 
 def _tables(config: Config) -> Found:
@@ -293,7 +164,7 @@ def _columns(config: Config) -> Found:
             if text is not None:
                 yield from _column_type(where, text, in_key=column in entity.key)
             if long:
-                yield from _zone((*path, "zone"), long.zone)
+                yield from known_zone((*path, "zone"), long.zone)
             if not 0 < len(_into(entity, column).encode()) <= _NAME_BYTES_MAX:
                 yield Problem(path, "expected a name of 1 to 63 bytes, found another length")
         yield from _chosen(config, name)
@@ -446,11 +317,9 @@ def _edges(config: Config) -> Found:
 
 
 _RULES: Final[tuple[Callable[[Config], Found], ...]] = (
-    _connections,
-    _odbc,
+    *config_rules_ends.RULES,
+    *config_rules_schedule.RULES,
     _folded_keys,
-    _file_format,
-    _schedule,
     _tables,
     _sources,
     _keys,

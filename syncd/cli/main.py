@@ -247,11 +247,16 @@ def report(
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="A message for a chat instead of a table.")
     ] = False,
+    post: Annotated[
+        bool, typer.Option("--post", help="Send the message to report.webhook, too.")
+    ] = False,
 ) -> None:
     """Tell what became of the last run: imported, skipped, held and failed, and why."""
 
     async def ask(app: App, call: Call) -> Answer:
         found = await app.report(run)
+        if post:
+            await app.post(markdown.morning(found))
         drawn = draw.morning(found, call.options.command)
         if as_markdown:
             drawn = draw.document(markdown.morning(found))

@@ -43,6 +43,9 @@ class App(Protocol):
     async def report(self, run_id: int | None) -> MorningReport:
         """What became of a run, the last one where none is named."""
 
+    async def post(self, message: str) -> None:
+        """Send a message to the webhook of the pipeline."""
+
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int:
         """Have the next pass look at these records again; how many are marked."""
 

@@ -158,6 +158,9 @@ class FakeApp:
         await self._note("report", run_id)
         return MORNING
 
+    async def post(self, message: str) -> None:
+        await self._note("post", message.splitlines()[0])
+
     async def resync(self, select: frozenset[str] | None, *, keys: Sequence[Sequence[str]]) -> int:
         await self._note("resync", select, [list(key) for key in keys])
         return 2

@@ -74,3 +74,14 @@ def test_every_outcome_has_its_column() -> None:
     head = markdown.morning(report).splitlines()[3]
 
     assert all(f" {outcome.value} " in head for outcome in Outcome)
+
+
+def test_the_message_is_sent_when_that_is_asked_for(syncd: Syncd) -> None:
+    """And the terminal shows the table all the same."""
+    result = syncd("report", "--post")
+
+    assert result.stdout.startswith("airports run 12: parked")
+    assert syncd.app.asked == [
+        ("report", None),
+        ("post", "**airports run 12: done, and some rows are parked**"),
+    ]

@@ -1,0 +1,1 @@
+"""Where what happened is told to others: events, and messages for people."""
