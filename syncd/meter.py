@@ -21,12 +21,15 @@ class Health(StrEnum):
 
 
 class Standing(Struct, frozen=True):
-    """What of an entity waits for somebody, as the ledger knows it. Times are of the wall clock."""
+    """What of an entity waits for somebody, as the ledger knew it when it was looked at.
+
+    ``parked_age_s`` is how long the oldest parked record had been so.
+    """
 
     held_deletes: int = 0
     open_conflicts: int = 0
     parked: int = 0
-    parked_since_s: float | None = None
+    parked_age_s: float | None = None
 
 
 class Meter(Watch, Progress, Protocol):
@@ -36,12 +39,18 @@ class Meter(Watch, Progress, Protocol):
         """Whether this process holds the lease."""
 
     def entity_done(
-        self, entity: str, counts: Counts, *, source_rows: int, read_at_s: float, now_s: float
+        self, entity: str, counts: Counts, *, source_rows: int, lag_s: float, now_s: float
     ) -> None:
-        """An entity ended well; its source was read not before ``read_at_s`` (wall clock)."""
+        """An entity ended well at ``now_s``, which is of the wall clock.
+
+        Its source was read ``lag_s`` ago at most.
+        """
 
     def health(self, entity: str, health: Health) -> None:
         """How an entity is now."""
+
+    def run_begun(self, run_id: int) -> None:
+        """A run is under way."""
 
     def run_done(self, status: str, seconds: float) -> None:
         """A run ended, with the status of its report."""
@@ -60,11 +69,14 @@ class Unmetered(Unwatched, Silent):
         """Do nothing."""
 
     def entity_done(
-        self, entity: str, counts: Counts, *, source_rows: int, read_at_s: float, now_s: float
+        self, entity: str, counts: Counts, *, source_rows: int, lag_s: float, now_s: float
     ) -> None:
         """Do nothing."""
 
     def health(self, entity: str, health: Health) -> None:
+        """Do nothing."""
+
+    def run_begun(self, run_id: int) -> None:
         """Do nothing."""
 
     def run_done(self, status: str, seconds: float) -> None:

@@ -11,7 +11,7 @@ Labels are closed sets. An entity has series of its own as long as all together 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 from prometheus_client import (
@@ -42,17 +42,25 @@ from syncd.metric_names import (
     SERIES_MAX,
     SKIPS,
     SOURCES,
+    Metric,
 )
+from syncd.vital_samples import Sample, health_of, of_pipeline, success_of
+from syncd.vitals import EntityVital, PipelineVital, Role, Vitals
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-Labels = tuple[str, ...]
-Sample = tuple[str, Labels, float]  # name, values of its labels after the pipeline, value
+Labels: TypeAlias = tuple[str, ...]
+Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
+# Of these the daemon's own facts are the total; they are told as they stand.
+_GIVEN: Final = ("syncd_leads_total", "syncd_schedule_overlaps_total")
 _PARKED: Final = ("conflict", "failed", "invalid", "unsupported", "waiting", "held")
 
 
 class Entity(Struct):
-    """What was told last of one entity; None is not known. ``begun_s`` is monotonic."""
+    """What was told last of one entity; None is not known.
+
+    ``begun_s``, ``read_s`` and ``stood_s`` are monotonic, so no step of the wall clock is an age.
+    """
 
     total_rows: int = 0
     done_rows: int = 0
@@ -60,25 +68,26 @@ class Entity(Struct):
     ended: bool = False
     health: Health | None = None
     success_at_s: float | None = None
-    read_at_s: float | None = None
+    read_s: float | None = None
     standing: Standing | None = None
+    stood_s: float = 0.0
     mismatches: Mapping[str, int] | None = None
 
 
 class Metrics(Collector):
-    """One registry for one process; ``clock_s`` is the wall clock."""
+    """One registry for one process, which may be a daemon that has ``vitals``."""
 
     def __init__(
         self,
         *,
-        clock_s: Callable[[], float] = time.time,
+        vitals: Vitals | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         lines_dropped: Callable[[], int] | None = None,
     ) -> None:
         # It would tell a series beside each other one, and nobody reads them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self.clock_s = clock_s
+        self._vitals = vitals
         self.monotonic_s = monotonic_s
         self._lines_dropped = lines_dropped
         self._left = SERIES_MAX - PROCESS_SERIES - PIPELINE_SERIES  # one goes to all others
@@ -86,7 +95,7 @@ class Metrics(Collector):
         self._counters = {
             m.name: Counter(m.name.removesuffix("_total"), m.text, m.labels, registry=self.registry)
             for m in METRICS
-            if m.kind == "counter" and m.labels
+            if m.kind == "counter" and m.labels and m.name not in _GIVEN
         }
         self._histograms = {
             m.name: Histogram(m.name, m.text, m.labels, buckets=m.buckets_s, registry=self.registry)
@@ -125,27 +134,29 @@ class Metrics(Collector):
         """All series, as ``CONTENT_TYPE`` says."""
         return generate_latest(self.registry)
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Gauges, computed now."""
-        families = {
-            m.name: GaugeMetricFamily(m.name, m.text, labels=m.labels)
-            for m in METRICS
-            if m.kind == "gauge"
-        }
+    def collect(self) -> Iterator[Family]:
+        """All that no counter or histogram of the library keeps, computed now."""
+        families = {m.name: _family(m) for m in METRICS if m.kind == "gauge" or m.name in _GIVEN}
         families["syncd_build_info"].add_metric([__version__], 1)
-        for meter in self._meters.values():
-            for name, labels, value in meter.samples():
+        views = {} if self._vitals is None else self._vitals.views()
+        for pipeline, meter in self._meters.items():
+            for name, labels, value in meter.samples(views.get(pipeline)):
                 families[name].add_metric([meter.name, *labels], value)
+        for name, value in self._of_process():
+            families.setdefault(name, _family(BY_NAME[name])).add_metric([], value)
         yield from families.values()
-        if self._lines_dropped is not None:
-            dropped = BY_NAME["syncd_log_lines_dropped_total"]
-            yield CounterMetricFamily(
-                dropped.name.removesuffix("_total"), dropped.text, self._lines_dropped()
-            )
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
+    def _of_process(self) -> Iterator[tuple[str, float]]:
+        if self._lines_dropped is not None:
+            yield "syncd_log_lines_dropped_total", self._lines_dropped()
+        if self._vitals is not None:
+            yield "syncd_config_reload_failures_total", self._vitals.reload_failures
+            yield "syncd_config_reload_failed", float(bool(self._vitals.reload_failed))
+
+    def describe(self) -> Iterator[Family]:
         """The names alone, for the registry's check of names that are taken."""
-        return (GaugeMetricFamily(m.name, m.text) for m in METRICS if m.kind == "gauge")
+        kept = {*self._counters, *self._histograms}
+        return (_family(m) for m in METRICS if m.name not in kept)
 
     def _grant(self, meter: "PipelineMeter", source: str, entities: Iterable[str]) -> None:
         """Give series to entities while there are any; those of entities that left are freed."""
@@ -172,6 +183,11 @@ class Metrics(Collector):
                 metric.remove_by_labels(labels)
 
 
+def _family(metric: Metric) -> Family:
+    kind = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
+    return kind(metric.name.removesuffix("_total"), metric.text, labels=metric.labels)
+
+
 class PipelineMeter:
     """The ``Meter`` of one pipeline."""
 
@@ -184,6 +200,7 @@ class PipelineMeter:
         self._writing = 0
         self._waiting = 0
         self._apply_lag_s: float | None = None
+        self._run_id: int | None = None
 
     # -- what batches tell -------------------------------------------------------------------
 
@@ -249,7 +266,7 @@ class PipelineMeter:
         self._is_leader = is_leader
 
     def entity_done(
-        self, entity: str, counts: Counts, *, source_rows: int, read_at_s: float, now_s: float
+        self, entity: str, counts: Counts, *, source_rows: int, lag_s: float, now_s: float
     ) -> None:
         """An entity ended well: all that no batch told of is counted now."""
         self._count("syncd_rows_unchanged_total", entity, counts.unchanged)
@@ -266,8 +283,9 @@ class PipelineMeter:
             unread = max(0, source_rows - known.done_rows)
             self._count("syncd_rows_read_total", entity, unread, self.source)
             known.done_rows += unread
-            known.success_at_s, known.read_at_s = now_s, read_at_s
-        self._apply_lag_s = now_s - read_at_s
+            known.success_at_s = now_s
+            known.read_s = self._metrics.monotonic_s() - lag_s
+        self._apply_lag_s = lag_s
         parked = any(getattr(counts, name) for name in _PARKED)
         self.health(entity, Health.WARN if parked else Health.OK)
 
@@ -276,6 +294,10 @@ class PipelineMeter:
         known = self.entities.get(entity)
         if known is not None:
             known.health = health
+
+    def run_begun(self, run_id: int) -> None:
+        """A run is under way."""
+        self._run_id = run_id
 
     def run_done(self, status: str, seconds: float) -> None:
         """A run ended."""
@@ -288,6 +310,7 @@ class PipelineMeter:
         """What waits for somebody; of an entity that is not named nothing is known."""
         for name, known in self.entities.items():
             known.standing = standings.get(name)
+            known.stood_s = self._metrics.monotonic_s()
 
     def verified(self, entity: str, mismatches: Mapping[str, int]) -> None:
         """Both sides were compared in full."""
@@ -297,41 +320,54 @@ class PipelineMeter:
 
     # -- what is told of it ------------------------------------------------------------------
 
-    def samples(self) -> Iterator[Sample]:
-        """Its gauges as they stand now; none for pipelines beyond the limit."""
+    def samples(self, view: PipelineVital | None = None) -> Iterator[Sample]:
+        """Its gauges as they stand now; none for pipelines beyond the limit.
+
+        ``view`` is what the daemon knows of the pipeline.
+        """
         if self.name == OTHER:
             return
-        if self._is_leader is not None:
+        if view is not None:
+            yield from of_pipeline(view)
+        elif self._is_leader is not None:
             yield "syncd_leader", (), float(self._is_leader)
+        if self._run_id is not None:
+            yield "syncd_run_id", (), self._run_id
         yield "syncd_write_inflight", (), self._writing
         yield "syncd_backpressure_active", (), float(self._waiting > 0)
         yield from self._lags()
+        vitals = {} if view is None else {vital.name: vital for vital in view.entities}
+        leads = view is None or view.role is Role.LEADER
         for name, entity in self.entities.items():
-            for metric, labels, value in self._of_entity(entity):
+            for metric, labels, value in self._of_entity(entity, vitals.get(name), leads=leads):
                 yield metric, (name, *labels), value
 
     def _lags(self) -> Iterator[Sample]:
         """Of the whole pipeline, so not before every entity has been read once."""
-        read = [entity.read_at_s for entity in self.entities.values()]
+        read = [entity.read_s for entity in self.entities.values()]
         known = [at_s for at_s in read if at_s is not None]
         if known and len(known) == len(read):
-            lag_s = max(0.0, self._metrics.clock_s() - min(known))
+            lag_s = self._metrics.monotonic_s() - min(known)
             yield "syncd_replication_lag_seconds", (self.source,), lag_s
         if self._apply_lag_s is not None:
-            yield "syncd_apply_lag_seconds", (self.source,), max(0.0, self._apply_lag_s)
+            yield "syncd_apply_lag_seconds", (self.source,), self._apply_lag_s
 
-    def _of_entity(self, entity: Entity) -> Iterator[Sample]:
+    def _of_entity(
+        self, entity: Entity, vital: EntityVital | None, *, leads: bool
+    ) -> Iterator[Sample]:
         yield from self._progress(entity)
-        if entity.success_at_s is not None:
-            yield "syncd_last_success_timestamp_seconds", (), entity.success_at_s
-        if entity.health is not None:
+        success_at_s = success_of(vital, entity.success_at_s)
+        if success_at_s is not None:
+            yield "syncd_last_success_timestamp_seconds", (), success_at_s
+        now = health_of(vital, entity.health)
+        if now is not None:
             for health in Health:
-                yield "syncd_entity_health", (health.value,), float(health is entity.health)
+                yield "syncd_entity_health", (health.value,), float(health is now)
         if entity.mismatches is not None:
             for kind in MISMATCHES:
                 yield "syncd_verify_mismatches", (kind,), entity.mismatches.get(kind, 0)
-        if entity.standing is not None:
-            yield from self._standing(entity.standing)
+        if entity.standing is not None and leads:  # others decide elsewhere, and it grows stale
+            yield from self._standing(entity.standing, self._metrics.monotonic_s() - entity.stood_s)
 
     def _progress(self, entity: Entity) -> Iterator[Sample]:
         if entity.begun_s is None:
@@ -345,13 +381,13 @@ class PipelineMeter:
                 spent_s = self._metrics.monotonic_s() - entity.begun_s
                 yield "syncd_run_eta_seconds", (), spent_s * left_rows / entity.done_rows
 
-    def _standing(self, standing: Standing) -> Iterator[Sample]:
+    @staticmethod
+    def _standing(standing: Standing, since_s: float) -> Iterator[Sample]:
         yield "syncd_deletes_held", (), standing.held_deletes
         yield "syncd_conflicts_open", (), standing.open_conflicts
         yield "syncd_dlq_depth", (), standing.parked
-        if standing.parked_since_s is not None:
-            age_s = max(0.0, self._metrics.clock_s() - standing.parked_since_s)
-            yield "syncd_dlq_oldest_age_seconds", (), age_s
+        if standing.parked_age_s is not None:
+            yield "syncd_dlq_oldest_age_seconds", (), standing.parked_age_s + since_s
 
     def _count(self, name: str, entity: str, amount: float, *labels: str) -> None:
         if amount:

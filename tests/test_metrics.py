@@ -1,6 +1,7 @@
 """What a run counts: a meter that Prometheus can read, with a bounded number of series."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -20,13 +21,15 @@ from syncd.metric_names import (
     SKIPS,
 )
 from syncd.metrics import Metrics, PipelineMeter
+from syncd.reports import Backlog
+from syncd.vitals import PipelineFacts, Role, Vitals
 
 PLAN = Plan("countries", 1, (Column("id", "id", ColumnType()),), (0,), (), (0,))
 EVERYTHING = Counts(**dict.fromkeys(Counts.__struct_fields__, 1))
 
 
 class Clock:
-    """Both clocks, moved by the test."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -40,18 +43,40 @@ class World:
 
     def __init__(self, *entities: str) -> None:
         self.clock = Clock()
-        self.metrics = Metrics(clock_s=self.clock, monotonic_s=self.clock)
+        self.metrics = Metrics(monotonic_s=self.clock)
         self.meter = self.metrics.pipeline("nightly", "files", entities or ("countries",))
 
     def value(self, name: str, **labels: str) -> float | None:
-        known = {"pipeline": "nightly", **labels}
-        if "entity" in BY_NAME[name.removesuffix("_count")].labels:
-            known.setdefault("entity", "countries")
-        return self.metrics.registry.get_sample_value(name, known)
+        metric = BY_NAME[name.removesuffix("_count")]
+        known = {"pipeline": "nightly", "entity": "countries", **labels}
+        return self.metrics.registry.get_sample_value(
+            name, {n: v for n, v in known.items() if n in metric.labels}
+        )
 
     def done(self, counts: Counts, **told: Any) -> None:
-        known: dict[str, Any] = {"source_rows": 0, "read_at_s": 0.0, "now_s": 0.0, **told}
+        known: dict[str, Any] = {"source_rows": 0, "lag_s": 0.0, "now_s": 0.0, **told}
         self.meter.entity_done("countries", counts, **known)
+
+
+class Daemon(World):
+    """The same in a daemon, which leads."""
+
+    def __init__(self, *entities: str) -> None:
+        super().__init__(*entities)
+        self.vitals = Vitals(self.clock)
+        self.facts = self.vitals.pipeline("nightly", entities or ("countries",))
+        self.facts.take_role(Role.LEADER)
+        self.metrics = Metrics(vitals=self.vitals, monotonic_s=self.clock, lines_dropped=lambda: 0)
+        self.meter = self.metrics.pipeline("nightly", "files", entities or ("countries",))
+
+
+def tell_all_facts(facts: PipelineFacts, entities: Iterable[str]) -> None:
+    """All that a daemon may know of a pipeline."""
+    facts.take_role(Role.LEADER)
+    facts.next_due_s, facts.interval_s, facts.stale_after_s = 2.0, 10.0, 20.0
+    facts.waits(claims=Backlog(1, 2.0), outbox=Backlog(3, 4.0))
+    for name in entities:
+        facts.look(name, "completed", 1.0, 1700.0)
 
 
 def series(metrics: Metrics) -> int:
@@ -63,6 +88,7 @@ def tell_everything(meter: Meter, entity: str) -> None:
     """Every label that there is, once."""
     plan = Plan(entity, 1, PLAN.columns, (0,), (), (0,))
     meter.lead(is_leader=True)
+    meter.run_begun(7)
     meter.start(entity, 10)
     meter.advance(entity, 5)
     with meter.writing(), meter.waiting():
@@ -71,7 +97,7 @@ def tell_everything(meter: Meter, entity: str) -> None:
         told = Plan(entity, 1, PLAN.columns, (0,), (), (0,), on_conflict=resolution)
         meter.committed(told, EVERYTHING, 1)
     meter.committed(plan, EVERYTHING, 0)
-    meter.entity_done(entity, EVERYTHING, source_rows=7, read_at_s=1.0, now_s=2.0)
+    meter.entity_done(entity, EVERYTHING, source_rows=7, lag_s=1.0, now_s=2.0)
     meter.health(entity, Health.ERROR)
     meter.verified(entity, {"missing": 1, "extra": 0, "different": 2, "equal": 5})
     for status in ("completed", "parked", "held", "failed", "stopped", "unheard of"):
@@ -167,10 +193,10 @@ def test_nobody_guesses_how_far_a_table_of_unknown_size_is() -> None:
 
 def test_the_lag_is_that_of_the_entity_read_longest_ago() -> None:
     world = World("countries", "regions")
-    world.done(Counts(), read_at_s=900.0, now_s=950.0)
+    world.done(Counts(), lag_s=100.0, now_s=950.0)
     assert world.value("syncd_replication_lag_seconds", source="files") is None
-    world.meter.entity_done("regions", Counts(), source_rows=0, read_at_s=990.0, now_s=995.0)
-    world.clock.now_s = 1010.0
+    world.meter.entity_done("regions", Counts(), source_rows=0, lag_s=5.0, now_s=995.0)
+    world.clock.now_s += 10.0
     assert world.value("syncd_replication_lag_seconds", source="files") == 110
     assert world.value("syncd_apply_lag_seconds", source="files") == 5
     assert world.value("syncd_last_success_timestamp_seconds") == 950
@@ -178,7 +204,7 @@ def test_the_lag_is_that_of_the_entity_read_longest_ago() -> None:
 
 def test_what_is_parked_grows_older_while_nothing_happens() -> None:
     world = World()
-    world.meter.stands({"countries": Standing(1, 2, 3, 400.0)})
+    world.meter.stands({"countries": Standing(1, 2, 3, 600.0)})
     found = [
         world.value(f"syncd_{name}")
         for name in ("deletes_held", "conflicts_open", "dlq_depth", "dlq_oldest_age_seconds")
@@ -226,6 +252,74 @@ def test_two_watchers_see_the_same_progress() -> None:
     assert [w.value("syncd_run_progress_ratio") for w in (one, two)] == [1, 1]
 
 
+# -- what only a daemon knows ------------------------------------------------------------------
+
+
+def test_a_daemon_tells_its_role_its_queues_and_its_freshness() -> None:
+    world = Daemon()
+    tell_all_facts(world.facts, ["countries"])
+    world.clock.now_s += 5
+    names = (
+        *("leader", "leads_total", "broken", "paused", "claims_depth", "claims_oldest_age_seconds"),
+        *("outbox_depth", "outbox_oldest_age_seconds", "freshness_age_seconds", "fresh"),
+        *("stale_after_seconds", "schedule_next_timestamp_seconds", "schedule_overlaps_total"),
+    )
+    found = [world.value(f"syncd_{name}") for name in names]
+    assert found == [1, 1, 0, 0, 1, 7, 3, 9, 6, 1, 20, 2, 0]
+
+
+def test_a_standby_tells_nothing_of_what_others_decide() -> None:
+    world = Daemon()
+    world.meter.stands({"countries": Standing(1, 2, 3, 4.0)})
+    assert world.value("syncd_deletes_held") == 1
+    world.facts.take_role(Role.STANDBY)
+    assert world.value("syncd_leader") == 0
+    for name in ("deletes_held", "dlq_depth", "claims_depth", "outbox_depth", "fresh"):
+        assert world.value(f"syncd_{name}") is None, name
+
+
+@pytest.mark.parametrize(
+    ("status", "paused", "told", "health"),
+    [
+        ("", False, None, None),
+        ("completed", False, None, "ok"),
+        ("refused", False, None, "error"),
+        ("refused", False, Health.WARN, "warn"),
+        ("completed", True, Health.ERROR, "paused"),
+    ],
+)
+def test_the_health_of_an_entity_is_what_is_known_best(
+    status: str,
+    paused: bool,  # noqa: FBT001 - a column of the table
+    told: Health | None,
+    health: str | None,
+) -> None:
+    world = Daemon()
+    world.facts.look("countries", status, None, None)
+    world.facts.rests(["countries"] if paused else [])
+    if told is not None:
+        world.meter.health("countries", told)
+    ones = [h.value for h in Health if world.value("syncd_entity_health", status=h.value)]
+    assert ones == ([health] if health else [])
+
+
+def test_a_success_that_the_ledger_knows_is_told_before_the_first_run() -> None:
+    world = Daemon()
+    world.facts.look("countries", "completed", 5.0, 1700.0)
+    assert world.value("syncd_last_success_timestamp_seconds") == 1700
+    world.done(Counts(), now_s=1800.0)
+    assert world.value("syncd_last_success_timestamp_seconds") == 1800
+
+
+def test_a_configuration_that_was_refused_is_told() -> None:
+    world = Daemon()
+    world.vitals.reloaded("line 3: no such field")
+    assert world.value("syncd_config_reload_failed") == 1
+    world.vitals.reloaded()
+    assert world.value("syncd_config_reload_failed") == 0
+    assert world.value("syncd_config_reload_failures_total") == 1
+
+
 # -- the number of series (case 97) ------------------------------------------------------------
 
 
@@ -242,12 +336,13 @@ def test_a_million_keys_make_no_series() -> None:
 
 def test_the_series_of_the_largest_process_stay_within_the_limit() -> None:
     """A thousand entities and a hundred pipelines, with every label that there is (case 97)."""
-    metrics = Metrics(lines_dropped=lambda: 0)
+    vitals = Vitals(Clock())
+    metrics = Metrics(vitals=vitals, lines_dropped=lambda: 0)
     names = [f"entity_{n}" for n in range(1000)]
-    for meter in [
-        metrics.pipeline(f"pipeline_{p}", "postgres", names if p == 3 else names[:2])
-        for p in range(100)
-    ]:
+    for p in range(100):
+        own = names if p == 3 else names[:2]
+        tell_all_facts(vitals.pipeline(f"pipeline_{p}", own), own)
+        meter = metrics.pipeline(f"pipeline_{p}", "postgres", own)
         for name in names[:100]:
             tell_everything(meter, name)
         meter.stands(dict.fromkeys(names, Standing(1, 2, 3, 4.0)))
@@ -258,7 +353,8 @@ def test_the_costs_that_are_reckoned_with_are_those_of_a_scrape() -> None:
     """One more entity costs what the list says, and so does a pipeline."""
 
     def told(entities: int) -> int:
-        world = World(*(f"e{n}" for n in range(entities)))
+        world = Daemon(*(f"e{n}" for n in range(entities)))
+        tell_all_facts(world.facts, (f"e{n}" for n in range(entities)))
         for n in range(entities):
             tell_everything(world.meter, f"e{n}")
             world.meter.start(f"e{n}", 10)
@@ -299,7 +395,8 @@ def test_a_source_of_an_unknown_kind_is_other() -> None:
 
 
 def test_a_scrape_holds_the_families_of_the_list_and_no_other() -> None:
-    world = World()
+    world = Daemon()
+    tell_all_facts(world.facts, ["countries"])
     tell_everything(world.meter, "countries")
     world.meter.start("countries", 10)
     world.meter.advance("countries", 1)
@@ -311,7 +408,6 @@ def test_a_scrape_holds_the_families_of_the_list_and_no_other() -> None:
             labels = {n for s in family.samples for n in s.labels if n != "le"}
             found[name] = (family.type, labels)
     listed = {m.name: (m.kind, set(m.labels)) for m in METRICS}
-    del listed["syncd_log_lines_dropped_total"]  # nobody told how many
     assert found == listed
 
 

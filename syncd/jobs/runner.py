@@ -136,6 +136,7 @@ class Runner:
                 await failpoint("run.prepared")
                 started = await site.runs.start(lease, None if select is None else sorted(select))
                 logs.bind(run_id=started.run_id)
+                self._meter.run_begun(started.run_id)
                 _log.info("run_started", attempt=started.attempt)
                 await failpoint("run.started")
                 report = await self._pass(
@@ -361,10 +362,6 @@ def status_of(reports: Sequence[EntityReport]) -> str:
     return "completed"
 
 
-def _clock_s() -> float:
-    return datetime.now(UTC).timestamp()
-
-
 def _unit_id() -> str:
     return uuid.uuid4().hex
 
@@ -412,7 +409,7 @@ class _Written:
         self._retry = site.retry
         self._started = started
         # The source is opened later, so what it shows is not older than this.
-        self._begun_s = _clock_s()
+        self._begun_s = time.monotonic()
 
     async def earlier_units(self, plan: Plan) -> list[Unit]:
         """Units of earlier attempts."""
@@ -463,8 +460,8 @@ class _Written:
                 report.name,
                 report.counts,
                 source_rows=report.source_rows,
-                read_at_s=self._begun_s,
-                now_s=_clock_s(),
+                lag_s=time.monotonic() - self._begun_s,
+                now_s=datetime.now(UTC).timestamp(),
             )
         else:
             meter.health(report.name, Health.ERROR)
