@@ -14,6 +14,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "run_started": "A run began; attempt is above 1 where an unfinished one is taken up again.",
         "entity_ended": "An entity of a run ended, with its counts.",
         "run_ended": "A run ended, with its status.",
+        "source_not_ready": "The source is being made anew; it is looked at again.",
         "lease_not_released": "The lease could not be given back; it runs out by itself.",
         "failpoints_armed": "Faults are planted in this process. Never in production.",
         "failpoint_fired": "A planted fault struck.",

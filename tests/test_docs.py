@@ -1,5 +1,6 @@
 """The pages in docs/ and the README, held against the code that they speak of."""
 
+import ast
 import asyncio
 import itertools
 import re
@@ -21,6 +22,7 @@ from syncd.config import Config, Secret
 from syncd.flow.merge_tables import COLUMN_RULE, ROW_RULE, Line, RowLine, Step, Verdict
 from syncd.flow.model import Counts, Ownership, State
 from syncd.jobs.verify import KINDS
+from syncd.log_events import EVENTS
 from syncd.progress import Silent
 from tests.conftest import REPOSITORY
 
@@ -337,3 +339,53 @@ def test_the_queries_of_the_ledger_run(pg_dsn: str, tmp_path: Path) -> None:
             await connection.close()
 
     asyncio.run(work())
+
+
+# -- events of the log -------------------------------------------------------------------------
+
+_TELLING: Final = {"debug", "info", "warning", "error", "exception"}
+# Told by the last step itself, not through a ``Log``.
+_BY_THE_LOGS: Final = {"library_message", "log_lines_dropped", "event_without_a_code"}
+
+
+def told_events(text: str) -> Iterator[str]:
+    """The events that a module tells: the first argument of a call such as ``_log.info``."""
+    for node in ast.walk(ast.parse(text)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in _TELLING
+            and isinstance(node.func.value, ast.Name | ast.Attribute)
+            and ast.unparse(node.func.value).endswith("_log")
+        ):
+            first = node.args[0]
+            yield str(first.value) if isinstance(first, ast.Constant) else ast.unparse(first)
+
+
+def test_every_event_that_is_told_is_on_the_list_and_the_list_has_no_other() -> None:
+    """Add a new event to syncd/log_events.py and to docs/logs.md, with what it tells."""
+    found = {
+        event
+        for path in (REPOSITORY / "syncd").rglob("*.py")
+        for event in told_events(path.read_text("utf-8"))
+    }
+    assert sorted(found | _BY_THE_LOGS) == sorted(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        ("_log.info('run_paused', run_id=1)", "run_paused"),
+        ("self._log.error(name)", "name"),
+        ("_log.exception(f'{x}')", "f'{x}'"),
+    ],
+)
+def test_a_planted_event_is_seen(text: str, event: str) -> None:
+    """Whatever stands where a name should is told, so that a composed one fails the test above."""
+    assert list(told_events(text)) == [event]
+
+
+def test_every_event_is_documented_as_it_is() -> None:
+    """Each line of the table is one of the list, in its order."""
+    lines = re.findall(r"^\| `(\w+)` \| (.+) \|$", page("docs/logs.md"), re.MULTILINE)
+    assert lines == [*EVENTS.items()]
