@@ -65,12 +65,6 @@ _ALL: Final = (
     *_points(
         "syncd.jobs.runner",
         ("run.begin", "before the lease is asked for"),
-        ("lease.wait", "somebody holds the lease; before the next look at it"),
-        ("lease.taken", "the lease is ours, and nobody has sworn to give it back yet"),
-        ("lease.heartbeat", "before the lease is renewed"),
-        ("lease.kept", "after the lease was renewed"),
-        ("lease.release", "before the lease is let go"),
-        ("lease.released", "after the lease was let go"),
         ("run.prepared", "the plans are made, no run is begun"),
         ("run.started", "the run is noted, nothing is read"),
         ("run.snapshot", "the source is open, no entity is begun", _PERMANENT),
@@ -82,6 +76,15 @@ _ALL: Final = (
         ("book.hold", "before deletes are held"),
         ("book.close", "before an entity is closed"),
         ("book.closed", "after an entity was closed"),
+    ),
+    *_points(
+        "syncd.tenure",
+        ("lease.wait", "somebody holds the lease; before the next look at it"),
+        ("lease.taken", "the lease is ours, and nobody has sworn to give it back yet"),
+        ("lease.heartbeat", "before the lease is renewed"),
+        ("lease.kept", "after the lease was renewed"),
+        ("lease.release", "before the lease is let go"),
+        ("lease.released", "after the lease was let go"),
     ),
     *_points(
         "syncd.ledger.runs",

@@ -30,7 +30,9 @@ SUPPORT: Final = {
     *("schemas_path", "secrets", "visible"),
 }
 SHORES: Final = {"sources", "targets", "ledger", "inbox", "publish"}
-BELOW_APP: Final = SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site", "vitals"}
+BELOW_APP: Final = (
+    SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site", "tenure", "vitals"}
+)
 BELOW_CLI: Final = BELOW_APP | {"daemon", "admin", "jobs", "config", "config_load"}
 
 MAY_IMPORT: Final[dict[str, set[str]]] = {
@@ -64,6 +66,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "vital_samples": {"meter", "vitals"},
     "progress": set(),
     "vitals": {"reports"},
+    "tenure": {"errors", "failpoints", "flow", "ledger", "logs", "meter"},
     "secrets": {"config", "errors", "visible"},
     "visible": set(),
     "schemas_path": {"errors"},

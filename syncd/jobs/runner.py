@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from syncd import logs
-from syncd.errors import FencedError, PermanentError, SyncdError
+from syncd.errors import PermanentError, SyncdError
 from syncd.failpoints import failpoint
 from syncd.flow.apply import Shores
 from syncd.flow.guard import Bounds
@@ -24,12 +24,16 @@ from syncd.planning import deletes_of, drift, small_hash
 from syncd.progress import Progress, Silent
 from syncd.reports import EntityReport, RunReport, Sample
 from syncd.site import Prepared, Site
+from syncd.tenure import Tenure
 
 _log = Log("syncd.run")
-_HEARTBEATS: Final = 3  # within the lease's time to live
-_POLLS: Final = 10  # of a lease that somebody holds, within its time to live
 _TIDY_ROWS_MIN: Final = 50_000  # fewer are visited faster than the table is vacuumed
 Forced = Mapping[str, Mapping[bytes, Mapping[str, bytes]]]
+Numbered = Callable[[int], None]  # told the id of the run, once it has one
+
+
+def _unheard(run_id: int) -> None:
+    """Nobody asked for the id of the run."""
 
 
 class Runner:
@@ -38,6 +42,10 @@ class Runner:
     def __init__(self, site: Site, meter: Meter) -> None:
         self._site = site
         self._meter = meter
+        config = site.config
+        self.tenure = Tenure(
+            site.runs, config.pipeline, site.holder, config.ledger.lease_ttl_s, meter
+        )
 
     async def run(
         self,
@@ -47,18 +55,27 @@ class Runner:
         progress: Progress,
         forced: Forced | None = None,
     ) -> RunReport:
-        """One pass under the lease.
+        """One pass under a lease of its own.
 
         Raises FencedError when another instance holds the lease, or takes it meanwhile.
         """
         await self._site.assert_ledger()
         await failpoint("run.begin")
-        lease = await self._take_lease()
+        reports: list[RunReport] = []
+        lease = await self.tenure.take()
         try:
-            return await self._under_lease(lease, select, accept_rewind, progress, forced or {})
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.tenure.keep, lease)
+                report = await self.run_under(
+                    lease, select, accept_rewind=accept_rewind, progress=progress, forced=forced
+                )
+                reports.append(report)
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise (foremost(group) or group) from None
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._let_go(lease)
+            await self.tenure.let_go(lease)
+        return reports[0]
 
     async def plan(self, select: frozenset[str] | None, *, samples: int) -> RunReport:
         """What a run would do now; writes nothing."""
@@ -70,97 +87,53 @@ class Runner:
             accept_rewind=False, samples=samples,
         )  # fmt: skip
 
-    # -- the lease ---------------------------------------------------------------------------
-
-    async def _take_lease(self) -> Lease:
-        """Take the lease, waiting once for one that is not renewed to run out."""
-        site, ttl_s = self._site, self._site.config.ledger.lease_ttl_s
-        for _ in range(_POLLS + 2):
-            lease = await site.runs.acquire(site.holder, ttl_s)
-            if lease is not None:
-                await failpoint("lease.taken")
-                self._meter.lead(is_leader=True)
-                return lease
-            await failpoint("lease.wait")
-            await anyio.sleep(ttl_s / _POLLS)
-        held = await site.runs.holder() or {}
-        raise FencedError(
-            f"pipeline {site.config.pipeline}: the lease is held by "
-            f"{held.get('holder', 'another instance')}",
-            hint="it is alive and renews it; let it finish, or stop it",
-        )
-
-    async def _let_go(self, lease: Lease) -> None:
-        self._meter.lead(is_leader=False)
-        with anyio.move_on_after(self._site.config.ledger.lease_ttl_s):
-            try:
-                await failpoint("lease.release")
-                await self._site.runs.release(lease)
-                await failpoint("lease.released")
-            except SyncdError as error:  # it runs out by itself
-                _log.warning("lease_not_released", reason=type(error).__name__)
-
-    async def _keep_lease(self, lease: Lease) -> None:
-        """Renew until cancelled; FencedError ends everything beside it."""
-        ttl_s = self._site.config.ledger.lease_ttl_s
-        renewed_s = time.monotonic()
-        while True:
-            await anyio.sleep(ttl_s / _HEARTBEATS)
-            try:
-                await failpoint("lease.heartbeat")
-                await self._site.runs.keep(lease, ttl_s)
-                renewed_s = time.monotonic()
-                await failpoint("lease.kept")
-            except FencedError:
-                raise
-            except SyncdError as error:
-                if time.monotonic() - renewed_s > ttl_s:
-                    raise FencedError(
-                        f"pipeline {lease.pipeline}: the lease could not be renewed in time"
-                    ) from error
-
-    async def _under_lease(
+    async def run_under(
         self,
         lease: Lease,
         select: frozenset[str] | None,
-        accept_rewind: bool,  # noqa: FBT001 - private, passed on by name
+        *,
+        accept_rewind: bool,
         progress: Progress,
-        forced: Forced,
+        forced: Forced | None = None,
+        numbered: Numbered = _unheard,
     ) -> RunReport:
+        """One pass under a lease that the caller holds and renews.
+
+        Raises FencedError once another instance has taken over; nothing is written after that.
+        """
         site = self._site
-        reports: list[RunReport] = []
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep_lease, lease)
-                prepared = await site.prepared(writes=True)
-                await failpoint("run.prepared")
-                started = await site.runs.start(lease, None if select is None else sorted(select))
-                logs.bind(run_id=started.run_id)
-                self._meter.run_begun(started.run_id)
-                _log.info("run_started", attempt=started.attempt)
-                await failpoint("run.started")
-                report = await self._pass(
-                    prepared, started, self._shores(lease), select,
-                    _Written(site, started, lease), Both(progress, self._meter), forced,
-                    accept_rewind=accept_rewind, samples=None,
-                )  # fmt: skip
-                await failpoint("run.passed")
-                await self._end(lease, started, report)
-                reports.append(report)
-                tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            raise (foremost(group) or group) from None
-        self._meter.run_done(reports[0].status, reports[0].seconds)
-        _log.info("run_ended", status=reports[0].status, seconds=reports[0].seconds)
-        return reports[0]
+        prepared = await site.prepared(writes=True)
+        await failpoint("run.prepared")
+        started = await site.runs.start(lease, None if select is None else sorted(select))
+        numbered(started.run_id)
+        with logs.scope(run_id=started.run_id):
+            self._meter.run_begun(started.run_id)
+            _log.info("run_started", attempt=started.attempt)
+            await failpoint("run.started")
+            report = await self._pass(
+                prepared, started, self._shores(lease), select,
+                _Written(site, started, lease), Both(progress, self._meter), forced or {},
+                accept_rewind=accept_rewind, samples=None,
+            )  # fmt: skip
+            await failpoint("run.passed")
+            await self._end(lease, started, report)
+            self._meter.run_done(report.status, report.seconds)
+            _log.info("run_ended", status=report.status, seconds=report.seconds)
+        return report
 
     async def _end(self, lease: Lease, started: Started, report: RunReport) -> None:
         """Close the run, remove what is past its retention, tidy up after a big night."""
-        runs, retention = self._site.runs, self._site.config.ledger.retention
+        runs = self._site.runs
         if sum(e.counts.inserted + e.counts.linked for e in report.entities) >= _TIDY_ROWS_MIN:
             await runs.tidy()
         await self._site.retry(lambda: runs.finish(lease, started.run_id, report.status))
         await failpoint("run.finished")
+        await self.prune()
+        await failpoint("run.pruned")
+
+    async def prune(self) -> None:
+        """Remove from the ledger what is past its retention, at most once a day."""
+        runs, retention = self._site.runs, self._site.config.ledger.retention
         await self._site.retry(
             lambda: runs.prune(
                 runs_days=retention.runs_days,
@@ -170,7 +143,6 @@ class Runner:
                 audit_days=retention.audit_days,
             )
         )
-        await failpoint("run.pruned")
 
     # -- the pass ----------------------------------------------------------------------------
 

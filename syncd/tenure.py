@@ -1,0 +1,87 @@
+"""The lease of a pipeline: taken, renewed, let go. A single run and the daemon hold it alike.
+
+Only the database's clock says when it runs out, and no session lock is used (case 56, 18). Whoever
+cannot renew it in time stops by itself; the fence in every transaction is what makes that safe.
+"""
+
+import time
+from typing import Final
+
+import anyio
+
+from syncd.errors import FencedError, SyncdError
+from syncd.failpoints import failpoint
+from syncd.flow.ports import Lease
+from syncd.ledger.runs import Runs
+from syncd.logs import Log
+from syncd.meter import Meter
+
+_log = Log("syncd.lease")
+_HEARTBEATS: Final = 3  # within the lease's time to live
+_POLLS: Final = 10  # of a lease that somebody holds, within its time to live
+
+
+class Tenure:
+    """What one instance, ``holder``, may do with the lease of a pipeline."""
+
+    def __init__(self, runs: Runs, pipeline: str, holder: str, ttl_s: float, meter: Meter) -> None:
+        self._runs = runs
+        self._pipeline = pipeline
+        self._holder = holder
+        self._meter = meter
+        self.ttl_s = ttl_s
+
+    async def take(self) -> Lease:
+        """Take the lease, waiting once for one that is not renewed to run out.
+
+        Raises FencedError when another instance is alive and renews it.
+        """
+        for _ in range(_POLLS + 2):
+            lease = await self.try_take()
+            if lease is not None:
+                return lease
+            await failpoint("lease.wait")
+            await anyio.sleep(self.ttl_s / _POLLS)
+        held = await self._runs.holder() or {}
+        raise FencedError(
+            f"pipeline {self._pipeline}: the lease is held by "
+            f"{held.get('holder', 'another instance')}",
+            hint="it is alive and renews it; let it finish, or stop it",
+        )
+
+    async def try_take(self) -> Lease | None:
+        """The lease, if it is free or has run out."""
+        lease = await self._runs.acquire(self._holder, self.ttl_s)
+        if lease is not None:
+            await failpoint("lease.taken")
+            self._meter.lead(is_leader=True)
+        return lease
+
+    async def keep(self, lease: Lease) -> None:
+        """Renew until cancelled; FencedError ends everything beside it."""
+        renewed_s = time.monotonic()
+        while True:
+            await anyio.sleep(self.ttl_s / _HEARTBEATS)
+            try:
+                await failpoint("lease.heartbeat")
+                await self._runs.keep(lease, self.ttl_s)
+                renewed_s = time.monotonic()
+                await failpoint("lease.kept")
+            except FencedError:
+                raise
+            except SyncdError as error:
+                if time.monotonic() - renewed_s > self.ttl_s:
+                    raise FencedError(
+                        f"pipeline {lease.pipeline}: the lease could not be renewed in time"
+                    ) from error
+
+    async def let_go(self, lease: Lease) -> None:
+        """Give the lease back, also when cancelled; where that fails it runs out by itself."""
+        self._meter.lead(is_leader=False)
+        with anyio.move_on_after(self.ttl_s, shield=True):
+            try:
+                await failpoint("lease.release")
+                await self._runs.release(lease)
+                await failpoint("lease.released")
+            except SyncdError as error:
+                _log.warning("lease_not_released", reason=type(error).__name__)
