@@ -1,6 +1,8 @@
 """``python -m syncd``, and the program ``syncd``."""
 
 import gc
+import signal
+import sys
 
 
 def main() -> None:
@@ -11,6 +13,9 @@ def main() -> None:
     nothing changed. ``cli.main`` lets it work again when a verb has its application.
     """
     gc.disable()
+    if "serve" in sys.argv:
+        # A daemon that is told to read its configuration again while it starts is about to.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from syncd.cli.main import main as program  # noqa: PLC0415 - only now is the collector off
 
     try:

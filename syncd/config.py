@@ -112,8 +112,11 @@ AnySource: TypeAlias = FilesSource | PostgresSource | SqlServerSource
 class Schedule(Strict, frozen=True):
     """When ``serve`` starts a pass by itself."""
 
-    cron: str
+    cron: str | None = None
     timezone: str = "UTC"
+    watch_s: Seconds | None = None  # how often to look whether there is a new dump
+    # Two of the longest intervals of ``cron`` where nothing is said; a month is the most.
+    stale_after_s: Annotated[float, Meta(gt=0, le=2_678_400)] | None = None
 
 
 class HoldAbove(Strict, frozen=True):

@@ -11,22 +11,25 @@ line, path, expected and found. Text from outside and secrets are never among it
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path as FilePath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import yaml
 from msgspec import Struct
 
 from syncd import config_references, config_rules, config_shape, config_yaml
-from syncd.config import Config, FilesSource, Secret
+from syncd.config import Config, FilesSource, Secret, Strict
 from syncd.config_references import Problem
+from syncd.config_serve import Service
 from syncd.config_yaml import Path
 from syncd.errors import ConfigError
 from syncd.flow.decode import DecodeError, decode
 from syncd.secrets import MASK, masked
 from syncd.visible import visible
 
+S = TypeVar("S", bound=Strict)
 PROBLEMS_MAX: Final = 50  # more help nobody
 _REFERENCE: Final = {
     "type": "string",
@@ -41,27 +44,53 @@ def load(path: FilePath, environ: Mapping[str, str]) -> Config:
     ``source.path`` and queries (``from: NAME.sql``) come back absolute; relative ones are meant
     from the folder of ``path``. Raises ConfigError, one line for each problem.
     """
-    name, folder = visible(str(path), 300), path.absolute().parent
-    try:
-        document = config_yaml.parse(_read(path, name))
-    except config_yaml.YamlError as error:
-        place = f"{name}:{error.line}" if error.line else name
-        raise ConfigError(f"{place}: {error}") from None
+    config, teller = _loaded(path, environ, Config, "the field pipeline", Service)
+    teller.tell(config_rules.problems(config))
+    return _anchored(config, path.absolute().parent)
+
+
+def load_service(path: FilePath | None, environ: Mapping[str, str]) -> Service:
+    """The settings of the daemon in ``path``, or the defaults, with overrides from ``environ``.
+
+    Raises ConfigError, one line for each problem.
+    """
+    return _loaded(path, environ, Service, "fields of the service", Config)[0]
+
+
+def _loaded(
+    path: FilePath | None,
+    environ: Mapping[str, str],
+    kind: type[S],
+    expected: str,
+    other: type[Strict],
+) -> "tuple[S, _Teller]":
+    """A file as a ``kind``; what the environment says of an ``other`` is not meant for it."""
+    name = "the service" if path is None else visible(str(path), 300)
+    document = _parsed(path, name)
     if not isinstance(document.data, dict):
-        raise ConfigError(
-            f"{name}: expected an object with the field pipeline, found another value"
-        )
-    overrides = config_references.override(document.data, environ, config_shape.sections())
+        raise ConfigError(f"{name}: expected an object with {expected}, found another value")
+    mine = config_shape.sections(kind)
+    others = set(config_shape.sections(other)) - set(mine)
+    overrides = config_references.override(document.data, environ, mine, others)
     teller = _Teller(name, document.lines, overrides.variables)
     teller.tell([], overrides.problems)
+    folder = FilePath.cwd() if path is None else path.absolute().parent
     expanded, problems = config_references.expand(document.data, environ, folder)
     teller.tell(problems)
     teller.outside = config_references.origins(expanded)
-    clean, problems = config_shape.shape(expanded)
+    clean, problems = config_shape.shape(expanded, kind)
     teller.tell(problems)
-    config = _converted(clean, name)
-    teller.tell(config_rules.problems(config))
-    return _anchored(config, folder)
+    return _converted(clean, name, kind), teller
+
+
+def _parsed(path: FilePath | None, name: str) -> config_yaml.Document:
+    if path is None:
+        return config_yaml.Document({}, {})
+    try:
+        return config_yaml.parse(_read(path, name))
+    except config_yaml.YamlError as error:
+        place = f"{name}:{error.line}" if error.line else name
+        raise ConfigError(f"{place}: {error}") from None
 
 
 def show(config: Config) -> str:
@@ -76,7 +105,7 @@ def shown(config: Config) -> dict[str, Any]:
     return plain
 
 
-def secret_values(config: Config) -> list[str]:
+def secret_values(config: Strict) -> list[str]:
     """Every secret of ``config`` in clear, for the redactor and for nobody else."""
     return list(_secrets(config))
 
@@ -116,18 +145,15 @@ def _read(path: FilePath, name: str) -> str:
         raise ConfigError(f"{name}:{line}: expected UTF-8, found other bytes") from None
 
 
-def _to_config(clean: Any) -> Config:
-    return msgspec.convert(clean, Config)
-
-
-def _converted(clean: Any, name: str) -> Config:
+def _converted(clean: Any, name: str, kind: type[S]) -> S:
     try:
-        return decode(_to_config, clean)
+        found: S = decode(partial(msgspec.convert, type=kind), clean)
     except DecodeError:
         # Unreachable while config_shape knows every type; the message may quote a value.
         raise ConfigError(
             f"{name}: does not fit the schema that `syncd config schema` prints"
         ) from None
+    return found
 
 
 def _anchored(config: Config, folder: FilePath) -> Config:

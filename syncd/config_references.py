@@ -184,17 +184,23 @@ class Overrides(Struct, frozen=True):
 
 
 def override(
-    data: dict[str, Plain], environ: Mapping[str, str], sections: Iterable[str]
+    data: dict[str, Plain],
+    environ: Mapping[str, str],
+    sections: Iterable[str],
+    others: Iterable[str] = (),
 ) -> Overrides:
     """Put ``SYNCD_SECTION__KEY`` variables into ``data``, in place.
 
     Only names with ``__`` are overrides. Names are matched without regard to case, and ``_``
-    stands for ``-``; a value is taken as it is, without references.
+    stands for ``-``; a value is taken as it is, without references. Sections of ``others`` are
+    meant for another file.
     """
     done = Overrides({}, [])
-    known = sorted(sections)
+    known, elsewhere = sorted(sections), set(others)
     for variable, text in sorted(_overriding(environ)):
         steps = variable.removeprefix(PREFIX).split("__")
+        if steps[0].lower() in elsewhere:
+            continue
         try:
             _check_section(steps[0], known)
             steps, given = _value(variable, steps, text, environ)

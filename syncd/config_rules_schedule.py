@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
 
 from syncd.config import Config
 from syncd.config_references import Found, Problem
@@ -28,7 +31,12 @@ def _schedule(config: Config) -> Found:
     if config.schedule is None:
         return
     yield from known_zone(("schedule", "timezone"), config.schedule.timezone)
-    parts = config.schedule.cron.split()
+    cron = config.schedule.cron
+    if cron is None:
+        if config.schedule.watch_s is None:
+            yield Problem(("schedule",), "expected cron, watch_s or both, found neither")
+        return
+    parts = cron.split()
     if len(parts) != len(_CRON_FIELDS):
         yield Problem(
             ("schedule", "cron"),
@@ -42,6 +50,11 @@ def _schedule(config: Config) -> Found:
                 f"expected {what} from {least} to {most}, *, a range or a step, found",
                 part,
             )
+            return
+    try:
+        next(CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC)), None)
+    except CronSimError:
+        yield Problem(("schedule", "cron"), "expected a day that comes, found", cron)
 
 
 def _cron_part(piece: str, least: int, most: int, names: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import inspect
 
-from syncd.config import Config, Secret
+from syncd.config import Config, Secret, Strict
 from syncd.config_references import Given, Problem
 from syncd.config_yaml import Path, Plain
 from syncd.errors import InvariantError
@@ -31,21 +31,22 @@ _TRUTH: Final = {
 _PLAIN_WORD: Final = re.compile(r"[\w.,+-]{1,40}", re.ASCII)
 
 
-def shape(data: Plain) -> tuple[Clean, list[Problem]]:
-    """``data`` ready for conversion, and everything in it that is not a ``Config``."""
+def shape(data: Plain, kind: type[Strict] = Config) -> tuple[Clean, list[Problem]]:
+    """``data`` ready for conversion, and everything in it that is not a ``kind``."""
     walk = _Walk()
-    return walk.value(data, _config_type(), ()), walk.problems
+    return walk.value(data, _type_of(kind), ()), walk.problems
 
 
-def sections() -> tuple[str, ...]:
+def sections(kind: type[Strict] = Config) -> tuple[str, ...]:
     """Names of the top-level fields that hold objects."""
-    config = _config_type()
-    return tuple(f.encode_name for f in config.fields if not _is_text(_bare(f.type)[0]))
+    plain = (inspect.StrType, inspect.IntType, inspect.FloatType, inspect.BoolType)
+    fields = _type_of(kind).fields
+    return tuple(f.encode_name for f in fields if not isinstance(_bare(f.type)[0], plain))
 
 
 @cache
-def _config_type() -> inspect.StructType:
-    found = inspect.type_info(Config)
+def _type_of(kind: type[Strict]) -> inspect.StructType:
+    found = inspect.type_info(kind)
     assert isinstance(found, inspect.StructType)
     return found
 

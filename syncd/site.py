@@ -8,10 +8,12 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Final
 
+import anyio
+import anyio.to_thread
 from msgspec import Struct
 
-from syncd.config import Config, FilesSource, SqlServerSource
-from syncd.errors import ConfigError, DriftError, PermanentError
+from syncd.config import Config, FilesSource, PostgresSource, SqlServerSource
+from syncd.errors import ConfigError, DriftError, PermanentError, SourceError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Plan, Shape
 from syncd.flow.order import waves
@@ -25,6 +27,8 @@ from syncd.pg.connect import Connection, Connections, open_connection
 from syncd.pg.errors import translate
 from syncd.planning import complete, load_transform, map_columns, parents_of
 from syncd.retry import Retry, with_backoff
+from syncd.sources.database_seen import database_seen
+from syncd.sources.dump_seen import dump_seen
 from syncd.sources.postgres import PostgresReader, Query
 from syncd.targets.postgres import PostgresTables
 
@@ -88,6 +92,27 @@ class Site:
         if isinstance(config.source, SqlServerSource):
             raise ConfigError("source.kind sqlserver cannot be read directly yet")
         return PostgresReader(config.source, origins)
+
+    async def see_source(self) -> None:
+        """Raise SyncdError where the source cannot be reached; reads no data."""
+        if isinstance(self.config.source, FilesSource):
+            if not await anyio.Path(self.config.source.path).exists():
+                raise SourceError("source.path: there is nothing at it")
+            return
+        source = self.source(await self.hasher(), sequence=0)
+        try:
+            await source.describe(next(iter(self.config.entities)))
+        finally:
+            await source.close()
+
+    async def see_dump(self) -> str:
+        """What tells one dump from the next, without reading it; "" where nothing does."""
+        source = self.config.source
+        if isinstance(source, FilesSource):
+            return await anyio.to_thread.run_sync(dump_seen, source.path)
+        if isinstance(source, PostgresSource):
+            return await database_seen(source)
+        return ""
 
     def _origins(self) -> Mapping[str, "str | Query"]:
         """Where each entity comes from; a ``.sql`` file is read here."""

@@ -111,6 +111,13 @@ class PipelineFacts:
 
     # -- what the daemon tells ---------------------------------------------------------------
 
+    def configured(
+        self, entities: Iterable[str], *, interval_s: float | None, stale_after_s: float | None
+    ) -> None:
+        """What is to be kept in step, and how often."""
+        self._names = tuple(entities)
+        self.interval_s, self.stale_after_s = interval_s, stale_after_s
+
     def take_role(self, role: Role, reason: str = "") -> None:
         """Say what it is now; ``reason`` says why it is broken."""
         self.leads += role is Role.LEADER and self._role is not Role.LEADER
@@ -137,6 +144,14 @@ class PipelineFacts:
     def downstream(self, name: str, component: Component) -> None:
         """How something that it depends on is: source, target, queue, ..."""
         self._downstreams[name] = component
+
+    def due(self, at_s: float) -> None:
+        """When the next pass is due, Unix seconds; 0 for never."""
+        self.next_due_s = at_s
+
+    def overlapped(self) -> None:
+        """A pass was due while the one before was under way."""
+        self.overlaps += 1
 
     def run_begins(self, origin: str) -> None:
         """A run is about to begin; its id comes later."""

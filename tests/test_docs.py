@@ -19,6 +19,7 @@ from syncd.app import connect
 from syncd.cli.exit_codes import SIGNAL_BASE, Exit
 from syncd.cli.main import app
 from syncd.config import Config, Secret
+from syncd.config_serve import Service
 from syncd.flow.merge_tables import COLUMN_RULE, ROW_RULE, Line, RowLine, Step, Verdict
 from syncd.flow.model import Counts, Ownership, State
 from syncd.jobs.verify import KINDS
@@ -112,18 +113,19 @@ def told_fields(struct: str) -> dict[str, str]:
     return {name: default for name, _, default in rows}
 
 
-STRUCTS: Final = structs(Config)
+STRUCTS: Final = structs(Config) | structs(Service)
 
 
 def test_the_walk_over_the_configuration_finds_all_of_it() -> None:
     """The structs that the next test relies on are those of the module, none is forgotten."""
-    from syncd import config  # noqa: PLC0415 - looked at as data.
+    from syncd import config, config_serve  # noqa: PLC0415 - looked at as data.
 
-    bases = {"Strict", "Secret"}
+    bases = {"Strict", "Secret", "Settings"}
     known = {
         name
-        for name, kind in vars(config).items()
-        if isinstance(kind, type) and kind.__module__ == "syncd.config"
+        for module in (config, config_serve)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and kind.__module__ == module.__name__
     }
     assert set(STRUCTS) == known - bases
 

@@ -33,16 +33,17 @@ SHORES: Final = {"sources", "targets", "ledger", "inbox", "publish"}
 BELOW_APP: Final = (
     SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site", "tenure", "vitals"}
 )
-BELOW_CLI: Final = BELOW_APP | {"daemon", "admin", "jobs", "config", "config_load"}
+BELOW_CLI: Final = BELOW_APP | {"daemon", "admin", "jobs", "config", "config_load", "config_serve"}
 
 MAY_IMPORT: Final[dict[str, set[str]]] = {
     "": set(),
     "__main__": {"cli"},
-    "cli": BELOW_CLI | {"", "app", "embedded"},
+    "cli": BELOW_CLI | {"", "app", "app_serve", "embedded"},
     "app": BELOW_CLI | {""},
-    "daemon": BELOW_APP | {"", "config"},
+    "app_serve": BELOW_CLI | {""},
+    "daemon": BELOW_APP | {"", "config", "config_serve"},
     "jobs": BELOW_APP | {"", "config"},
-    "admin": BELOW_APP | {""},
+    "admin": BELOW_APP | {"", "config_serve"},
     "sources": SUPPORT | {"config", "pg"},
     "targets": SUPPORT | {"config", "pg"},
     "ledger": SUPPORT | {"config", "pg", "reports"},
@@ -54,7 +55,16 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "planning": {"config", "errors", "flow"},
     "site": SUPPORT | SHORES | {"config", "pg", "planning"},
     "config": {"errors", "flow"},
-    "config_load": {"config", "errors", "flow", "schemas_path", "secrets", "visible"},
+    "config_serve": {"config"},
+    "config_load": {
+        "config",
+        "config_serve",
+        "errors",
+        "flow",
+        "schemas_path",
+        "secrets",
+        "visible",
+    },
     "reports": {"errors", "flow", "visible"},
     "retry": {"errors", "flow", "logs", "metrics"},
     "logs": {"", "errors", "flow", "log_writer", "secrets", "visible"},
@@ -137,8 +147,9 @@ def package() -> list[Module]:
 
 def part_of(name: str) -> str:
     part = name.split(".")[1] if "." in name else ""
-    # Reading the configuration takes several files, and they are one part.
-    return "config_load" if part.startswith("config_") else part
+    # Reading the configuration takes several files, and they are one part; its structs are not.
+    reads = part.startswith("config_") and part != "config_serve"
+    return "config_load" if reads else part
 
 
 def imports(module: Module) -> Iterator[str]:

@@ -6,7 +6,7 @@ The application, which brings the driver, is imported when a verb needs it, so `
 
 import gc
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -17,9 +17,10 @@ import typer
 from syncd import __version__, config_load
 from syncd.cli import draw, exit_codes, markdown
 from syncd.cli.options import DEFAULT_CONFIG, Options, Root, Verb, check_entity, split
-from syncd.cli.seam import App
+from syncd.cli.seam import App, Served
 from syncd.cli.shell import Answer, Call, Shell
 from syncd.config import Config
+from syncd.config_serve import Settings
 from syncd.errors import ConfigError
 from syncd.reports import RunReport
 
@@ -100,10 +101,21 @@ EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help="An entity
 def _connect(config: Config) -> AbstractAsyncContextManager[App]:
     from syncd.app import connect  # noqa: PLC0415 - it brings the driver.
 
+    _collect_garbage()
+    return connect(config)
+
+
+def _build(settings: Settings, load: Callable[[], Settings]) -> Served:
+    from syncd.app_serve import build  # noqa: PLC0415 - it brings the driver.
+
+    _collect_garbage()
+    return build(settings, load)
+
+
+def _collect_garbage() -> None:
     if not gc.isenabled():  # as ``syncd.__main__`` left it; what is there now, stays
         gc.freeze()
         gc.enable()
-    return connect(config)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the signature is Typer's.
@@ -224,6 +236,23 @@ def run(
         return _run_answer(report, call, exit_codes.of_run(report))
 
     ctx.obj.answer(ask)
+
+
+@app.command(cls=Verb, epilog="Example: syncd serve airports.yaml offices.yaml")
+def serve(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Pipelines; that of --config where none."),
+    ] = None,
+    *,
+    service: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", envvar="SYNCD_SERVICE", help="Settings of the process."),
+    ] = None,
+) -> None:
+    """Keep pipelines in step until a signal ends it. SIGHUP: read all files again and run."""
+    ctx.obj.serve(_build, files or (), service)
 
 
 @app.command(cls=Verb, epilog="Example: syncd status --output json")

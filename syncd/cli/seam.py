@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, TypeAlias
 
 from syncd.config import Config
+from syncd.config_serve import Settings
 from syncd.progress import Progress
 from syncd.reports import (
     Check,
@@ -77,3 +78,21 @@ class App(Protocol):
 
 
 Connect: TypeAlias = Callable[[Config], AbstractAsyncContextManager[App]]
+
+
+class Served(Protocol):
+    """A daemon (``syncd.daemon.daemon``)."""
+
+    settings: Settings
+
+    async def run(self) -> None:
+        """Until it is drained."""
+
+    def hang_up(self) -> None:
+        """Read the configuration again and look at everything once more."""
+
+    def drain(self) -> None:
+        """Finish or roll back what is under way, and end."""
+
+
+Build: TypeAlias = Callable[[Settings, Callable[[], Settings]], Served]

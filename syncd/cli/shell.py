@@ -12,20 +12,21 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO, TypeAlias
 
 import anyio
-import anyio.abc
 import msgspec
 import typer
 from msgspec import Struct
 
 from syncd import config_load, failpoints, logs, secrets
-from syncd.cli import exit_codes, options, progress
+from syncd.cli import exit_codes, options, progress, signals
 from syncd.cli.options import Options
-from syncd.cli.seam import App, Connect, Select
+from syncd.cli.seam import App, Build, Connect, Select
 from syncd.config import Config
+from syncd.config_serve import Settings
 from syncd.errors import ConfigError, SyncdError
 from syncd.progress import Progress
 from syncd.visible import visible
@@ -73,6 +74,7 @@ class Shell:
         self._connect = connect
         self._environ = os.environ if environ is None else environ
         self._redactor = secrets.redactor([], self._environ)
+        self._known: list[str] | None = None
         self.options = Options()
 
     def edge(self, found: Options, run: Callable[[], object]) -> NoReturn:
@@ -106,7 +108,7 @@ class Shell:
         config = self.load()
         select = options.chosen(config, self.options, tuple(named))
         found = self.options
-        logs.configure(found.log_format, found.log_level, self._redactor)  # type: ignore[arg-type]
+        self._configure_logs()
         with (
             failpoints.armed(self._environ.get(failpoints.VARIABLE, ""), told=_fired) as armed,
             progress.watched(
@@ -123,6 +125,40 @@ class Shell:
             answer = anyio.run(_asked, self._connect, call, ask, backend="asyncio")
         self.print(answer)
         raise typer.Exit(answer.code)
+
+    def serve(self, build: Build, files: Sequence[Path], service: Path | None) -> NoReturn:
+        """Be the daemon of these pipelines until a signal ends it; leave with 0 then."""
+        paths = tuple(files) or (self.options.config,)
+        settings = self._settings(paths, service)
+        with failpoints.armed(self._environ.get(failpoints.VARIABLE, ""), told=_fired) as armed:
+            if armed:
+                _log.error("failpoints_armed", where=", ".join(map(str, armed)))
+            again = partial(self._settings, paths, service)
+            anyio.run(_served, build, settings, again, backend="asyncio")
+        raise typer.Exit(exit_codes.Exit.DONE)
+
+    def _settings(self, paths: Sequence[Path], service: Path | None) -> Settings:
+        """All files of a daemon, or ConfigError; from here on their secrets are known."""
+        found = Settings(
+            service=config_load.load_service(service, self._environ),
+            pipelines=tuple(config_load.load(path, self._environ) for path in paths),
+        )
+        names = [config.pipeline for config in found.pipelines]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"expected pipelines of different names, found {', '.join(names)}")
+        known = [
+            s for part in (found.service, *found.pipelines) for s in config_load.secret_values(part)
+        ]
+        if known != self._known:
+            # What was a secret before may still be on its way to a line.
+            self._redactor = secrets.redactor([*known, *(self._known or ())], self._environ)
+            self._known = known
+            self._configure_logs()
+        return found
+
+    def _configure_logs(self) -> None:
+        asked = self.options
+        logs.configure(asked.log_format, asked.log_level, self._redactor)  # type: ignore[arg-type]
 
     def print(self, answer: Answer) -> None:
         """The answer on standard output, in the form that was asked for."""
@@ -231,32 +267,33 @@ def _fired(point: failpoints.Armed) -> None:
 async def _asked(connect: Connect, call: Call, ask: Ask) -> Answer:
     """The answer of the application. A signal cancels the question, and it may clean up."""
     answers: list[Answer] = []
-    signals: list[int] = []
+    heard: list[int] = []
     try:
         async with anyio.create_task_group() as tasks:
-            await tasks.start(_heed, tasks.cancel_scope, signals)
+            await tasks.start(signals.heed, tasks.cancel_scope.cancel, heard)
             async with connect(call.config) as app:
                 answers.append(await ask(app, call))
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as errors:
-        if not signals:
+        if not heard:
             raise
-        raise _StoppedError(signals[0], _leaves(errors)) from errors
+        raise _StoppedError(heard[0], _leaves(errors)) from errors
     if not answers:
-        raise _StoppedError(signals[0])
+        raise _StoppedError(heard[0])
     return answers[0]
 
 
-async def _heed(
-    scope: anyio.CancelScope,
-    signals: list[int],
-    *,
-    task_status: anyio.abc.TaskStatus[None],
-) -> None:
-    """Cancel ``scope`` on the first signal. After that they end the process at once again."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-        task_status.started()
-        async for number in received:
-            signals.append(number)
-            scope.cancel()
-            return
+async def _served(build: Build, settings: Settings, load: Callable[[], Settings]) -> None:
+    """The daemon's life. Where it cannot end within its grace, the kernel ends it (SIGALRM)."""
+    served, heard = build(settings, load), list[int]()
+
+    def stop() -> None:
+        signal.setitimer(signal.ITIMER_REAL, served.settings.service.grace_s)
+        served.drain()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(signals.hear_hangups, served.hang_up)
+        await tasks.start(signals.heed, stop, heard)
+        await served.run()
+        tasks.cancel_scope.cancel()
+    signal.setitimer(signal.ITIMER_REAL, 0)

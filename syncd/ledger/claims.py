@@ -22,7 +22,7 @@ Origin: TypeAlias = Literal["schedule", "dump", "signal", "api", "cli"]
 Ending: TypeAlias = Literal["done", "failed", "cancelled"]
 Scope: TypeAlias = frozenset[str] | None  # names of entities, None for all
 
-_ASK = """
+ASK = """
 INSERT INTO syncd_claim AS c (pipeline, scope, origin, requested_by) VALUES ($1, $2, $3, $4)
 ON CONFLICT (pipeline, scope) WHERE status = 'waiting' DO UPDATE SET requests = c.requests + 1
 RETURNING claim_id, requests, status
@@ -112,7 +112,7 @@ class Claims:
         What runs already was asked for before: it may have read what changed since, or not, so one
         more may wait beside it.
         """
-        row = await self._row("asking for work", _ASK, _text(scope), origin, by)
+        row = await self._row("asking for work", ASK, _text(scope), origin, by)
         return Claimed(row["claim_id"], row["requests"] > 1, row["status"])
 
     async def take(self, lease: Lease) -> Claim | None:

@@ -19,7 +19,7 @@ ANY: Final = "tx.commit"
 _LOOPS: Final = (ast.For, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # A round of these is a batch, a migration, a statement or a look at the lease, never a row.
 ROUNDS: Final = {
-    "syncd.jobs.runner": {"lease.wait", "lease.taken"},
+    "syncd.tenure": {"lease.wait"},
     "syncd.flow.pipeline": {"entity.look_again"},
     "syncd.flow.entity_pass": {"look.fetched"},
     "syncd.ledger.runs": {"run.abandon", "retention.step"},
