@@ -90,7 +90,16 @@ class Site:
                 columns={n: tuple(e.columns) for n, e in config.entities.items() if e.columns},
             )
         if isinstance(config.source, SqlServerSource):
-            raise ConfigError("source.kind sqlserver cannot be read directly yet")
+            from syncd.sources.odbc import OdbcReader  # noqa: PLC0415
+
+            entities = config.entities.items()
+            return OdbcReader(
+                config.source,
+                origins,
+                hasher,
+                batch_rows=rows,
+                collations={n: e.collation for n, e in entities if e.collation is not None},
+            )
         return PostgresReader(config.source, origins)
 
     async def see_source(self) -> None:

@@ -123,6 +123,11 @@ def derived(table: str | Query, dialect: str) -> str:
     return f"{table_ident(table, dialect)} AS q"
 
 
+def select(columns: Sequence[str], table: str | Query, dialect: str) -> str:
+    """All rows of a table or query; ``columns`` are expressions over the alias ``q``."""
+    return f"SELECT {', '.join(columns)} FROM {derived(table, dialect)}"
+
+
 class KeyPart(Struct, frozen=True):
     """One column of a key: its name and native type at the source, its declared kind."""
 
@@ -150,7 +155,7 @@ def by_keys(
     else:
         one = " AND ".join(f"{left} = {bound}" for left, bound in sides)
         where = " OR ".join([f"({one})"] * number)
-    return f"SELECT {', '.join(columns)} FROM {derived(table, dialect)} WHERE {where}"
+    return f"{select(columns, table, dialect)} WHERE {where}"
 
 
 def _left(part: KeyPart, dialect: str) -> str:

@@ -201,7 +201,7 @@ class RowReader:
         """The bytes of each record; neighbours are read in one go."""
         records = [b""] * len(located)
         order = sorted(range(len(located)), key=lambda at: located[at].offset)
-        for together in _neighbours(located, order):
+        for together in neighbours(located, order):
             first, last = located[together[0]], located[together[-1]]
             data = self._file.read_at(first.offset, last.offset + last.size - first.offset)
             for at in together:
@@ -210,7 +210,7 @@ class RowReader:
         return records
 
 
-def _neighbours(located: Sequence[Located], order: Sequence[int]) -> Iterator[list[int]]:
+def neighbours(located: Sequence[Located], order: Sequence[int]) -> Iterator[list[int]]:
     """``order`` (by offset) cut into runs that are worth one read."""
     together: list[int] = []
     start = end = 0

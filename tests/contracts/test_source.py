@@ -1,4 +1,4 @@
-"""Every duty of ``Source`` and ``Snapshot``, over the double, PostgreSQL and files alike."""
+"""Every duty of ``Source`` and ``Snapshot``, over the double, PostgreSQL, ODBC and files alike."""
 
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
@@ -15,19 +15,21 @@ from syncd.sources import postgres
 from tests.contracts.world import (
     FilesSourceCase,
     MemorySourceCase,
+    OdbcSourceCase,
     PostgresSourceCase,
     SourceCase,
     key_of,
     plan_of,
     row_of,
 )
+from tests.odbc.world import LIBODBC, PSQLODBC
 from tests.pipeline.world import MakeDatabase
 
 PLAN = plan_of()
 SEVEN = [(number, f"n{number}", "1.5") for number in (3, -1, 10, 2, 1, 200, 7)]
 
 
-@pytest.fixture(params=["memory", "postgres", "files"])
+@pytest.fixture(params=["memory", "postgres", "odbc", "files"])
 async def case(
     request: pytest.FixtureRequest, make_database: MakeDatabase, tmp_path: Path
 ) -> AsyncIterator[SourceCase]:
@@ -37,6 +39,10 @@ async def case(
         made = MemorySourceCase()
     elif request.param == "files":
         made = FilesSourceCase(tmp_path)
+    elif request.param == "odbc":
+        if not (LIBODBC and PSQLODBC):
+            pytest.skip("no psqlODBC: install libodbc2 and odbc-postgresql")
+        made = OdbcSourceCase(make_database("source"))
     else:
         made = PostgresSourceCase(make_database("source"))
     yield made

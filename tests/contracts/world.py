@@ -30,12 +30,14 @@ from syncd.jobs.runner import _Written
 from syncd.ledger.runs import Started
 from syncd.site import Site
 from syncd.sources.files import Dump
+from syncd.sources.odbc import OdbcReader
 from syncd.sources.postgres import PostgresReader
 from tests.memory.book import MemoryBook
 from tests.memory.ledger import MemoryLedger
 from tests.memory.source import MemorySource
 from tests.memory.store import Store
 from tests.memory.target import MemoryTarget
+from tests.odbc.world import config_of
 
 HASHER: Final = Hasher(b"a key of sixteen bytes or more")
 TYPES: Final = {"amount": ColumnType(Kind.DECIMAL), "id": ColumnType(Kind.INTEGER)}
@@ -139,6 +141,15 @@ class PostgresSourceCase:
             await connection.execute("INSERT INTO items VALUES ($1, 'late', 1)", number)
         finally:
             await connection.close()
+
+
+class OdbcSourceCase(PostgresSourceCase):
+    """The same table, through ODBC."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        config = config_of(dsn, fetch_rows=3)
+        self.source = OdbcReader(config, {"items": "items"}, HASHER, batch_rows=3)
 
 
 class FilesSourceCase:
