@@ -16,7 +16,7 @@ from syncd.errors import ConfigError
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 
-_PAIR: Final = re.compile(r"\s*([^=;{}]+?)\s*=\s*(?:\{((?:[^}]|\}\})*)\}|([^;]*?))\s*(?:;|$)")
+_PAIR: Final = re.compile(r"\s*([^=;{}]+?)\s*=\s*(?:\{((?:[^}]|\}\})*)\}|(?!\{)([^;]*?))\s*(?:;|$)")
 _MUST_BRACE: Final = re.compile(r"[;{}\[\]()?*=!@]|^\s|\s$")
 _CHARS_MAX: Final = 4096
 _MASTER: Final = "master"  # always there, also while another database is restored

@@ -21,12 +21,12 @@ SELECT 1::smallint AS a, 2::bigint AS b, 1.50::numeric(12,2) AS c, 0.1::real AS 
 
 
 @pytest.fixture
-async def make_upstream(odbc_dsn: str) -> AsyncIterator[MakeUpstream]:
+async def make_upstream(odbc_server: str) -> AsyncIterator[MakeUpstream]:
     """Makes upstreams of the test's database; all are closed at the end, twice."""
     made: list[OdbcUpstream] = []
 
     def make(**fields: Any) -> OdbcUpstream:
-        made.append(OdbcUpstream(config_of(odbc_dsn, **fields)))
+        made.append(OdbcUpstream(config_of(fields.pop("dsn", odbc_server), **fields)))
         return made[-1]
 
     yield make
@@ -108,5 +108,5 @@ async def test_the_dump_of_a_stand_in_is_its_comment(
     """The time of the dump is identity and position."""
     database = odbc_dsn.rpartition("/")[2]
     await run(odbc_dsn, f"COMMENT ON DATABASE \"{database}\" IS '2026-09-01 02:00:00'")
-    dump = await make_upstream().ready()
+    dump = await make_upstream(dsn=odbc_dsn).ready()
     assert (dump.identity, dump.position) == ("2026-09-01 02:00:00", 1_788_228_000_000_000)
