@@ -19,11 +19,14 @@ import pytest
 from msgspec import Struct
 
 from syncd import embedded
+from tests import scratch
 
 if TYPE_CHECKING:
     from tests.cloud import Cloud
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
+
+scratch.prefer_memory()
 
 # Two workers on two cores make single examples slow at times; a deadline would only flicker.
 hypothesis.settings.register_profile("test", deadline=None, print_blob=True)
@@ -60,7 +63,7 @@ def pg_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyServer]:
     preferred = os.environ.get("SYNCD_TEST_PG") or None
     server = embedded.prepare(tmp_path_factory.mktemp("pg"), preferred=preferred)
     try:
-        with embedded.start(server, settings={"max_connections": "200"}):
+        with embedded.start(server, settings={"max_connections": "200", "max_wal_size": "256MB"}):
             yield server
     finally:
         embedded.discard(server)
