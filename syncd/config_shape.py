@@ -265,6 +265,8 @@ def _fits(value: Plain, bare: inspect.Type) -> bool:
         return isinstance(value, dict)
     if isinstance(bare, inspect.VarTupleType):
         return isinstance(value, list | Given)
+    if isinstance(bare, inspect.IntType | inspect.FloatType):
+        return isinstance(value, int | float | Given) and not isinstance(value, bool)
     return _is_text(bare) and isinstance(value, str)
 
 

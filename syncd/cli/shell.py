@@ -262,6 +262,7 @@ def _takes_a_line(stream: TextIO) -> bool:
 
 def _fired(point: failpoints.Armed) -> None:
     _log.error("failpoint_fired", where=str(point))
+    logs.flush()  # it may be the process's last line
 
 
 async def _asked(connect: Connect, call: Call, ask: Ask) -> Answer:

@@ -8,8 +8,8 @@ from tests.daemon.process import Place
 
 
 @pytest.fixture
-def place(tmp_path: Path, pg_dsn: str) -> Place:
+async def place(tmp_path: Path, pg_dsn: str) -> Place:
     """A pipeline with a dump of twenty offices and as many people, initialised."""
     made = Place(tmp_path, pg_dsn)
-    made.init()
+    await made.init()
     return made

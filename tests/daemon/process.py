@@ -13,6 +13,8 @@ from typing import Any, Final, Self, TypeAlias
 
 import asyncpg
 
+from syncd import config_load
+from syncd.app import connect
 from tests.conftest import REPOSITORY
 
 Event: TypeAlias = dict[str, Any]
@@ -56,13 +58,10 @@ class Place:
             lines = [f"{number},{word} {name} {number}" for number in range(rows)]
             (self.dump / f"{name}.csv").write_text("\n".join(["id,name", *lines, ""]), "utf-8")
 
-    def init(self) -> None:
+    async def init(self) -> None:
         """``syncd init``."""
-        done = subprocess.run(
-            [sys.executable, "-m", "syncd", "init", "-c", str(self.config)],
-            cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        async with connect(config_load.load(self.config, {})) as app:
+            await app.init()
 
     async def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What a query finds; ``$ledger`` in it is the ledger's schema."""
@@ -77,6 +76,21 @@ class Place:
         """The first value that a query finds."""
         found = await self.rows(query, *values)
         return found[0][0] if found else None
+
+    async def everything(self) -> list[list[tuple[Any, ...]]]:
+        """Both tables and all that a run notes, but for who holds the lease until when."""
+        return [
+            await self.rows(query)
+            for query in (
+                f"SELECT * FROM {self.name}_offices ORDER BY id",  # noqa: S608 - our own name
+                f"SELECT * FROM {self.name}_staff ORDER BY id",  # noqa: S608
+                "SELECT entity_id, key, run_id FROM $ledger.syncd_fingerprint ORDER BY 1, 2",
+                "SELECT run_id, status, attempts, epoch FROM $ledger.syncd_run ORDER BY 1",
+                "SELECT unit_id FROM $ledger.syncd_work_unit ORDER BY 1",
+                "SELECT claim_id, status, run_id FROM $ledger.syncd_claim ORDER BY 1",
+                "SELECT epoch, holder FROM $ledger.syncd_lease",
+            )
+        ]
 
     async def ask(self, scope: str = "") -> None:
         """A claim, as another process would note it."""
@@ -128,6 +142,13 @@ class Served:
     def pid(self) -> int:
         """Its number."""
         return self._process.pid
+
+    def resident_kib(self) -> int:
+        """Memory that it holds now."""
+        status = Path(f"/proc/{self.pid}/status").read_text("ascii")
+        return next(
+            int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")
+        )
 
     def _read(self) -> None:
         assert self._process.stderr is not None
