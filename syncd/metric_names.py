@@ -5,6 +5,7 @@ Entities and pipelines come from the configuration, every other label from a set
 number of series is known before the first row is read.
 """
 
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -13,13 +14,15 @@ from syncd.flow.model import OnConflict, Outcome
 from syncd.meter import Health
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+Labels: TypeAlias = tuple[str, ...]
 
+LINK: Final = "link"  # nothing is written for it
 OTHER: Final = "other"  # what is not in its set, or beyond the limit of series
 OPERATIONS: Final = {
     Outcome.INSERTED: "insert",
     Outcome.UPDATED: "update",
     Outcome.DELETED: "delete",
-    Outcome.LINKED: "link",
+    Outcome.LINKED: LINK,
 }
 SKIPS: Final = (Outcome.SKIPPED, Outcome.STALE, Outcome.WAITING, Outcome.HELD)
 # The severity of an outcome that keeps a row out, or a part of it.
@@ -38,14 +41,23 @@ RUN_BUCKETS_S: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200
 
 
 class Metric(Struct, frozen=True):
-    """One family. ``series`` is how many there are at most for each pipeline and entity in it."""
+    """One family. ``sets`` are the values that its own labels take, beside pipeline and entity.
+
+    The label ``source`` is not among them: a pipeline has one.
+    """
 
     name: str
     kind: Kind
     labels: tuple[str, ...]
     text: str
-    series: int = 1
+    sets: tuple[Labels, ...] = ((),)
     buckets_s: tuple[float, ...] = ()
+
+    @property
+    def series(self) -> int:
+        """How many there are at most for each pipeline and entity in it."""
+        # One for each bucket, one for +Inf, the sum and the count.
+        return len(self.buckets_s) + 3 if self.buckets_s else len(self.sets)
 
     @property
     def per_entity(self) -> bool:
@@ -58,17 +70,24 @@ class Metric(Struct, frozen=True):
         return "pipeline" in self.labels and not self.per_entity
 
 
-def _entity(kind: Kind, name: str, text: str, *labels: str, series: int = 1) -> Metric:
-    return Metric(name, kind, ("pipeline", "entity", *labels), text, series)
+def _entity(
+    kind: Kind, name: str, text: str, *labels: str, sets: Iterable[Labels] = ((),)
+) -> Metric:
+    return Metric(name, kind, ("pipeline", "entity", *labels), text, tuple(sets))
 
 
-def _pipeline(kind: Kind, name: str, text: str, *labels: str, series: int = 1) -> Metric:
-    return Metric(name, kind, ("pipeline", *labels), text, series)
+def _pipeline(
+    kind: Kind, name: str, text: str, *labels: str, sets: Iterable[Labels] = ((),)
+) -> Metric:
+    return Metric(name, kind, ("pipeline", *labels), text, tuple(sets))
+
+
+def _each(values: Iterable[str]) -> tuple[Labels, ...]:
+    return tuple((value,) for value in values)
 
 
 def _histogram(name: str, text: str, buckets_s: tuple[float, ...]) -> Metric:
-    # One series for each bucket, one for +Inf, the sum and the count.
-    return Metric(name, "histogram", ("pipeline",), text, len(buckets_s) + 3, buckets_s)
+    return Metric(name, "histogram", ("pipeline",), text, buckets_s=buckets_s)
 
 
 METRICS: Final = (
@@ -83,14 +102,14 @@ METRICS: Final = (
         "syncd_changes_total",
         "Changes found; those of op delete that are held are found again by each run.",
         "op",
-        series=len(OPERATIONS) - 1,
+        sets=_each(op for op in OPERATIONS.values() if op != LINK),
     ),
     _entity(
         "counter",
         "syncd_rows_applied_total",
         "Rows written and committed; op link took on a row that was there already, unchanged.",
         "op",
-        series=len(OPERATIONS),
+        sets=_each(OPERATIONS.values()),
     ),
     _entity(
         "counter",
@@ -102,7 +121,7 @@ METRICS: Final = (
         "syncd_rows_skipped_total",
         "Rows left out, by reason, counted when their entity has ended.",
         "reason",
-        series=len(SKIPS),
+        sets=_each(SKIPS),
     ),
     _entity(
         "counter",
@@ -111,14 +130,14 @@ METRICS: Final = (
         "counted when their entity has ended.",
         "severity",
         "code",
-        series=len(REJECTIONS),
+        sets=((severity, outcome) for outcome, severity in REJECTIONS.items()),
     ),
     _entity(
         "counter",
         "syncd_conflicts_total",
         "Columns reported as conflicts, by what became of the value meanwhile.",
         "resolution",
-        series=len(OnConflict),
+        sets=_each(OnConflict),
     ),
     _entity("gauge", "syncd_conflicts_open", "Conflicts that wait for a decision."),
     _entity("gauge", "syncd_deletes_held", "Deletes that wait for approval."),
@@ -144,14 +163,14 @@ METRICS: Final = (
         "syncd_entity_health",
         "1 for the entity's present status, 0 for the others.",
         "status",
-        series=len(Health),
+        sets=_each(Health),
     ),
     _entity(
         "gauge",
         "syncd_verify_mismatches",
         "Rows found different by the last comparison in full; only where this process made one.",
         "kind",
-        series=len(MISMATCHES),
+        sets=_each(MISMATCHES),
     ),
     _pipeline(
         "gauge",
@@ -170,7 +189,7 @@ METRICS: Final = (
         "syncd_runs_total",
         "Runs that ended, by status.",
         "status",
-        series=len(RUN_STATUSES) + 1,
+        sets=_each((*RUN_STATUSES, OTHER)),
     ),
     _histogram("syncd_run_duration_seconds", "Time of a run.", RUN_BUCKETS_S),
     _histogram(

@@ -31,6 +31,7 @@ from syncd.meter import Health, Standing
 from syncd.metric_names import (
     BY_NAME,
     ENTITY_SERIES,
+    LINK,
     METRICS,
     MISMATCHES,
     OPERATIONS,
@@ -160,15 +161,29 @@ class Metrics(Collector):
 
     def _grant(self, meter: "PipelineMeter", source: str, entities: Iterable[str]) -> None:
         """Give series to entities while there are any; those of entities that left are freed."""
-        meter.source = source if source in SOURCES else OTHER
         wanted = dict.fromkeys(entities)
         for gone in [name for name in meter.entities if name not in wanted]:
             del meter.entities[gone]
             self._end({"pipeline": meter.name, "entity": gone})
             self._left += ENTITY_SERIES
+        known = source if source in SOURCES else OTHER
+        if known != meter.source:
+            self._end({"pipeline": meter.name, "source": meter.source})
+            meter.source = known
         for name in wanted:
             if meter.name != OTHER and name not in meter.entities and self._take(ENTITY_SERIES):
                 meter.entities[name] = Entity()
+                self._begin((meter.name, name), meter.source)
+        self._begin((meter.name,), meter.source)
+
+    def _begin(self, of: Labels, source: str) -> None:
+        """Start every counter at 0: the increase to the first number is else never seen."""
+        kept = {**self._counters, **self._histograms}
+        for metric in METRICS:
+            if metric.name in kept and metric.per_entity == (len(of) > 1):
+                own = ((source,),) if "source" in metric.labels else metric.sets
+                for labels in own:
+                    kept[metric.name].labels(*of, *labels)
 
     def _take(self, series: int) -> bool:
         if self._left < series:
@@ -232,7 +247,7 @@ class PipelineMeter:
             rows = getattr(done, outcome.value)
             if rows:
                 self._count("syncd_rows_applied_total", plan.name, rows, operation)
-                if operation != "link":
+                if operation != LINK:
                     self._count("syncd_changes_total", plan.name, rows, operation)
         if conflicts:
             self._count("syncd_conflicts_total", plan.name, conflicts, plan.on_conflict.value)

@@ -127,7 +127,7 @@ def test_a_transaction_that_fails_is_no_batch() -> None:
     world = World()
     with pytest.raises(ValueError, match="refused"), world.meter.writing():
         raise ValueError("refused")
-    assert world.value("syncd_apply_duration_seconds_count") is None
+    assert world.value("syncd_apply_duration_seconds_count") == 0
     assert world.value("syncd_write_inflight") == 0
 
 
@@ -149,7 +149,7 @@ def test_a_reader_that_waits_is_told() -> None:
 def test_the_rest_of_an_entity_is_counted_at_its_end() -> None:
     world = World()
     world.done(Counts(seen=10, inserted=1, unchanged=3, held=4, invalid=5, waiting=6, conflict=7))
-    assert world.value("syncd_rows_applied_total", op="insert") is None
+    assert world.value("syncd_rows_applied_total", op="insert") == 0
     assert world.value("syncd_rows_unchanged_total") == 3
     assert world.value("syncd_changes_total", op="delete") == 4
     assert world.value("syncd_rows_skipped_total", reason="waiting") == 6
@@ -335,15 +335,15 @@ def test_a_million_keys_make_no_series() -> None:
 
 
 def test_the_series_of_the_largest_process_stay_within_the_limit() -> None:
-    """A thousand entities and a hundred pipelines, with every label that there is (case 97)."""
+    """Far more pipelines and entities than fit, with every label that there is (case 97)."""
     vitals = Vitals(Clock())
     metrics = Metrics(vitals=vitals, lines_dropped=lambda: 0)
     names = [f"entity_{n}" for n in range(1000)]
-    for p in range(100):
+    for p in range(40):
         own = names if p == 3 else names[:2]
         tell_all_facts(vitals.pipeline(f"pipeline_{p}", own), own)
         meter = metrics.pipeline(f"pipeline_{p}", "postgres", own)
-        for name in names[:100]:
+        for name in names[:60]:
             tell_everything(meter, name)
         meter.stands(dict.fromkeys(names, Standing(1, 2, 3, 4.0)))
     assert SERIES_MAX - ENTITY_SERIES - PIPELINE_SERIES < series(metrics) <= SERIES_MAX
@@ -376,13 +376,28 @@ def test_an_entity_that_left_the_configuration_ends_its_series() -> None:
 
 def test_a_pipeline_that_left_gives_its_series_back() -> None:
     metrics = Metrics()
-    for n in range(1000):
+    for n in range(100):
         meter = metrics.pipeline(f"p{n}", "files", ["countries"])
         tell_everything(meter, "countries")
         assert meter.name == f"p{n}"
         metrics.forget(f"p{n}")
     assert b'pipeline="p' not in metrics.text()
     metrics.forget("never there")
+
+
+def test_a_source_of_another_kind_ends_the_series_of_the_one_before() -> None:
+    world = World()
+    world.meter.advance("countries", 1)
+    world.metrics.pipeline("nightly", "postgres", ["countries"])
+    assert b'source="files"' not in world.metrics.text()
+
+
+def test_every_counter_of_an_entity_begins_at_0() -> None:
+    """Else the increase from nothing to the first number is never seen."""
+    world = World()
+    assert world.value("syncd_rows_rejected_total", severity="error", code="failed") == 0
+    assert world.value("syncd_rows_read_total", source="files") == 0
+    assert world.value("syncd_runs_total", status="failed") == 0
 
 
 def test_a_source_of_an_unknown_kind_is_other() -> None:

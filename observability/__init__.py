@@ -1,0 +1,1 @@
+"""What watches syncd: dashboards and alerts, made by this code and held by tests."""
