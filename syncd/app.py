@@ -6,6 +6,7 @@ from typing import Literal
 
 from syncd.config import Config
 from syncd.errors import ConfigError
+from syncd.jobs.desk import Desk
 from syncd.jobs.explain import Explainer
 from syncd.jobs.morning import MorningReporter
 from syncd.jobs.review import Review
@@ -17,10 +18,10 @@ from syncd.progress import Progress
 from syncd.reports import (
     Check,
     ConflictView,
-    EntityStatus,
     ExplainReport,
     HeldView,
     InitReport,
+    Left,
     MorningReport,
     RunReport,
     StatusReport,
@@ -41,7 +42,8 @@ class App:
         self._site = site
         self._meter = meter or Unmetered()
         self._runner = Runner(site, self._meter)
-        self._review = Review(site, self._runner)
+        self._desk = Desk(site)
+        self._review = Review(site, self._desk, self._runner)
 
     async def init(self, *, accept_schema: Sequence[str] = ()) -> InitReport:
         """Make ledger and tables, pin schemas."""
@@ -61,30 +63,7 @@ class App:
 
     async def status(self) -> StatusReport:
         """What the ledger knows."""
-        await self._site.assert_ledger()
-        lease = await self._site.runs.holder() or {}
-        run_id, run_status = await self._site.reviews.last_run()
-        entities, parked = await self._site.reviews.status()
-        return StatusReport(
-            pipeline=self._site.config.pipeline,
-            lease_holder=lease.get("holder", "") if lease.get("held") else "",
-            lease_epoch=lease.get("epoch", 0),
-            last_run=run_id,
-            last_run_status=run_status,
-            entities=tuple(
-                EntityStatus(
-                    name=row["name"],
-                    records=row["records"],
-                    parked=dict(parked.get(row["entity_id"], {})),
-                    open_conflicts=row["open_conflicts"],
-                    held_deletes=row["held"],
-                    last_success=row["last_success"],
-                    last_status=row["last_status"],
-                    drift=row["drift"],
-                )
-                for row in entities
-            ),
-        )
+        return await self._desk.status()
 
     async def report(self, run_id: int | None) -> MorningReport:
         """What became of a run."""
@@ -103,7 +82,7 @@ class App:
         url, timeout_s = found.webhook.value, found.timeout_s
         await self._site.retry(lambda: post(url, message, timeout_s=timeout_s))
 
-    async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int:
+    async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int | Left:
         """Have the next run look again."""
         return await self._review.resync(select, keys=keys)
 
@@ -117,11 +96,11 @@ class App:
 
     async def conflicts(self, select: Select, *, status: str) -> list[ConflictView]:
         """Conflicts of a status."""
-        return await self._review.conflicts(select, status=status)
+        return await self._desk.conflicts(select, status=status)
 
     async def conflict(self, conflict_id: int) -> ConflictView:
         """One conflict with its live values."""
-        return await self._review.conflict(conflict_id)
+        return await self._desk.conflict(conflict_id)
 
     async def resolve(
         self,
@@ -129,21 +108,23 @@ class App:
         *,
         take: Literal["source", "target"],
         progress: Progress,
-    ) -> list[ConflictView]:
+    ) -> list[ConflictView] | Left:
         """Decide conflicts."""
         return await self._review.resolve(conflict_ids, take=take, progress=progress)
 
     async def held(self, select: Select) -> list[HeldView]:
         """Deletes that wait."""
-        return await self._review.held(select)
+        return await self._desk.held(select)
 
-    async def approve(self, entity: str, *, plan_hash: str | None, progress: Progress) -> RunReport:
+    async def approve(
+        self, entity: str, *, plan_hash: str | None, progress: Progress
+    ) -> RunReport | Left:
         """Approve held deletes and run."""
         return await self._review.approve(entity, plan_hash=plan_hash, progress=progress)
 
     async def reject(self, entity: str, *, plan_hash: str | None) -> int:
         """Keep what was to be deleted."""
-        return await self._review.reject(entity, plan_hash=plan_hash)
+        return await self._desk.decide_held(entity, plan_hash, "rejected")
 
 
 @asynccontextmanager

@@ -1,10 +1,13 @@
 """The composition root of the daemon: settings become pipelines, parts and the tree of both."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from syncd import logs
+from syncd import __version__, logs
+from syncd.admin.pages import Info
+from syncd.app_http import HttpPart
 from syncd.config import Config, Schedule
 from syncd.config_serve import Settings
 from syncd.daemon.daemon import Daemon
@@ -29,8 +32,24 @@ def build(settings: Settings, load: Callable[[], Settings]) -> Daemon:
     vitals = Vitals(time.monotonic)
     metrics = Metrics(lines_dropped=logs.lines_dropped)
     pipelines = [_pipeline(config, settings, vitals, metrics) for config in settings.pipelines]
-    parts: Sequence[Part] = ()  # the listener and whatever else lives as long as the process
-    return Daemon(settings, pipelines, parts, vitals, load)
+    parts: list[Part] = []  # the listener and whatever else lives as long as the process
+    daemon = Daemon(settings, pipelines, parts, vitals, load)
+    parts.append(_listener(daemon, pipelines, vitals, metrics))
+    return daemon
+
+
+def _listener(
+    daemon: Daemon, pipelines: Sequence[PipelineLoop], vitals: Vitals, metrics: Metrics
+) -> Part:
+    loops = {loop.name: loop for loop in pipelines}
+    return HttpPart(
+        daemon.settings.service.http,
+        vitals,
+        metrics.registry,
+        Info("syncd", __version__, os.environ.get("SYNCD_COMMIT", "")),
+        lambda: daemon.settings.pipelines,
+        lambda name: loops[f"pipeline:{name}"].wake(),
+    )
 
 
 def _pipeline(config: Config, settings: Settings, vitals: Vitals, metrics: Metrics) -> PipelineLoop:

@@ -3,11 +3,54 @@
 They stand in a file of their own (``--service``), read by the same strict machinery.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from syncd.config import Config, Strict
+from syncd.config import Config, Name, Seconds, Secret, Strict
+
+Place = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}(/[a-z][a-z0-9_-]{0,62})?$")]
+
+
+class HttpToken(Strict, frozen=True):
+    """Somebody with a token of their own, for small sites."""
+
+    name: Name
+    role: Literal["read", "operate", "admin"]
+    token: Secret
+    scope: tuple[Place, ...] = ()  # PIPELINE or PIPELINE/ENTITY; all where empty
+
+
+class HttpJwt(Strict, frozen=True):
+    """An issuer of signed tokens. ``jwks`` is a file or an https URL; no token names another."""
+
+    jwks: str
+    issuer: str
+    audience: str
+    roles_claim: str = "roles"
+    scope_claim: str = "syncd_scope"
+    certificates: str | None = None  # of who signs the URL's own, beside those of the system
+    refresh_s: Seconds = 300.0  # a withdrawn key serves for so long
+
+
+class HttpTls(Strict, frozen=True):
+    """Files in PEM. With ``client_ca`` only those with a certificate of it are heard."""
+
+    certificate: str
+    key: str
+    client_ca: str | None = None
+
+
+class Http(Strict, frozen=True):
+    """The listener."""
+
+    host: str = "127.0.0.1"  # whoever opens it to others does so on purpose
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any that is free
+    tls: HttpTls | None = None
+    tokens: Annotated[tuple[HttpToken, ...], Meta(max_length=100)] = ()
+    jwt: HttpJwt | None = None
+    changes_per_minute: Annotated[int, Meta(ge=1, le=100_000)] = 10  # of one subject
+    connections: Annotated[int, Meta(ge=1, le=10_000)] = 16
 
 
 class Service(Strict, frozen=True):
@@ -17,6 +60,7 @@ class Service(Strict, frozen=True):
     grace_s: Annotated[float, Meta(ge=0.5, le=3600)] = 25.0
     poll_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0  # between two looks for work
     backoff_s_max: Annotated[float, Meta(ge=0.1, le=3600)] = 60.0  # before a broken one tries again
+    http: Http = Http()
 
 
 class Settings(Strict, frozen=True):

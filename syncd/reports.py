@@ -270,3 +270,87 @@ class Component(Struct, frozen=True):
 
     status: ComponentStatus
     details: dict[str, str | int | float | bool] = {}
+
+
+class AuditView(Struct, frozen=True):
+    """One line of the audit. ``outcome``: allowed | denied | failed."""
+
+    audit_id: int
+    at: str
+    actor: str
+    action: str
+    subject: str
+    outcome: str
+    correlation_id: str
+    detail: str
+
+
+class RunEntityView(Struct, frozen=True):
+    """How one entity of a run ended; ``counts`` by outcome, with ``seen``, their sum."""
+
+    name: str
+    status: str
+    seconds: float
+    counts: dict[str, int]
+    notes: tuple[str, ...]
+    findings_total: int
+
+
+class FindingView(Struct, frozen=True):
+    """What was wrong with a row: never its value."""
+
+    entity: str
+    severity: str
+    code: str
+    field: str
+    place: str
+
+
+class RunView(Struct, frozen=True):
+    """A run as the ledger knows it; ``status`` is running until it ended.
+
+    ``selected`` is empty for all entities. ``entities`` and ``findings`` (the first ones) are
+    filled only where one run is asked for.
+    """
+
+    run_id: int
+    status: str
+    started_at: str
+    finished_at: str  # "" while it runs
+    attempts: int
+    selected: tuple[str, ...]
+    entities: tuple[RunEntityView, ...] = ()
+    findings: tuple[FindingView, ...] = ()
+
+
+class ParkedGroup(Struct, frozen=True):
+    """Records that are not in step for the same reason."""
+
+    entity: str
+    outcome: str
+    reason: str
+    records: int
+    since: str
+
+
+class ParkedView(Struct, frozen=True):
+    """One record that is not in step, and why."""
+
+    entity: str
+    key: tuple[str, ...]
+    outcome: str
+    reason: str
+    run_id: int
+    since: str
+
+
+class Left(Struct, frozen=True):
+    """What was decided here is carried out by the instance that leads, soon.
+
+    ``records``: how many it touches; ``claim_id``: under which it is done.
+    """
+
+    records: int
+    claim_id: int
+    coalesced: bool
+    holder: str = ""

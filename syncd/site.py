@@ -19,6 +19,9 @@ from syncd.flow.model import Plan, Shape
 from syncd.flow.order import waves
 from syncd.flow.ports import Source
 from syncd.flow.transform import Drafter
+from syncd.ledger.audit import Audit
+from syncd.ledger.claims import Claims, Pauses
+from syncd.ledger.listings import Listings
 from syncd.ledger.migrations import pending
 from syncd.ledger.postgres import PostgresLedger
 from syncd.ledger.reviews import Reviews
@@ -51,7 +54,12 @@ class Site:
         )
         self.ledger = PostgresLedger(self.connections, config.ledger.schema)
         self.runs = Runs(self.connections, config.pipeline, config.ledger.schema)
-        self.reviews = Reviews(self.connections, config.pipeline, config.ledger.schema)
+        ledger = (self.connections, config.pipeline, config.ledger.schema)
+        self.reviews = Reviews(*ledger)
+        self.listings = Listings(*ledger)
+        self.claims = Claims(*ledger)
+        self.pauses = Pauses(*ledger)
+        self.audit = Audit(*ledger)
         limits = config.limits
         self.retry: Retry = with_backoff(limits.retries, limits.retry_budget_s)
 

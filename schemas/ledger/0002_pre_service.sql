@@ -64,3 +64,7 @@ ALTER TABLE syncd_outbox
     ADD COLUMN attempts integer NOT NULL DEFAULT 0,
     ADD COLUMN retry_at timestamptz,
     ADD COLUMN reason text NOT NULL DEFAULT '';
+
+-- What was decided about a conflict, until a run has carried it out, whoever's process that is.
+ALTER TABLE syncd_conflict ADD COLUMN decision text NOT NULL DEFAULT '';  -- '' | source
+CREATE INDEX syncd_conflict_decided ON syncd_conflict (entity_id) WHERE decision <> '';

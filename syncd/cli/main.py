@@ -6,7 +6,7 @@ The application, which brings the driver, is imported when a verb needs it, so `
 
 import gc
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -15,14 +15,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from syncd import __version__, config_load
-from syncd.cli import draw, exit_codes, markdown
+from syncd.cli import answers, draw, exit_codes, markdown
 from syncd.cli.options import DEFAULT_CONFIG, Options, Root, Verb, check_entity, split
 from syncd.cli.seam import App, Served
 from syncd.cli.shell import Answer, Call, Shell
 from syncd.config import Config
 from syncd.config_serve import Settings
-from syncd.errors import ConfigError
-from syncd.reports import RunReport
+from syncd.reports import Left
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 differences (--exit-code), "
@@ -216,7 +215,7 @@ def plan(
 
     async def ask(app: App, call: Call) -> Answer:
         report = await app.plan(call.select, samples=samples)
-        return _run_answer(report, call, exit_codes.of_plan(report, compare=exit_code))
+        return answers.of_run(report, call, exit_codes.of_plan(report, compare=exit_code))
 
     ctx.obj.answer(ask)
 
@@ -233,7 +232,7 @@ def run(
 
     async def ask(app: App, call: Call) -> Answer:
         report = await app.run(call.select, accept_rewind=accept_rewind, progress=call.progress)
-        return _run_answer(report, call, exit_codes.of_run(report))
+        return answers.of_run(report, call, exit_codes.of_run(report))
 
     ctx.obj.answer(ask)
 
@@ -310,8 +309,10 @@ def resync(
     named = tuple(entities or ())
 
     async def ask(app: App, call: Call) -> Answer:
-        keys = _keys(call.config, named, key or ())
+        keys = answers.keys(call.config, named, key or ())
         rows = await app.resync(call.select, keys=keys)
+        if isinstance(rows, Left):
+            return answers.left(rows)
         sentence = f"{rows} records will be looked at again; now: {call.options.command} run"
         return Answer(draw.told(sentence), {"records": rows})
 
@@ -339,7 +340,7 @@ def explain(
     """Tell all about one record: where it stands, both sides' values, and why."""
 
     async def ask(app: App, call: Call) -> Answer:
-        _check_key(call.config, entity, key, "KEY")
+        answers.check_key(call.config, entity, key, "KEY")
         report = await app.explain(entity, key)
         return Answer(draw.explain(report), report)
 
@@ -389,6 +390,8 @@ def conflicts_resolve(
     async def ask(app: App, call: Call) -> Answer:
         side: Any = take.value
         found = await app.resolve(conflict_ids, take=side, progress=call.progress)
+        if isinstance(found, Left):
+            return answers.left(found)
         return Answer(draw.conflicts(found, call.options.command), {"conflicts": found})
 
     ctx.obj.answer(ask)
@@ -416,7 +419,9 @@ def deletes_approve(
     async def ask(app: App, call: Call) -> Answer:
         check_entity(entity, list(call.config.entities), "ENTITY")
         report = await app.approve(entity, plan_hash=plan, progress=call.progress)
-        return _run_answer(report, call, exit_codes.of_run(report))
+        if isinstance(report, Left):
+            return answers.left(report)
+        return answers.of_run(report, call, exit_codes.of_run(report))
 
     ctx.obj.answer(ask)
 
@@ -439,53 +444,14 @@ def deletes_reject(
 def config_show(ctx: typer.Context) -> None:
     """Print the configuration in effect as YAML, secrets as ***."""
     config = ctx.obj.load()
-    ctx.obj.print(_document(config_load.show(config), config_load.shown(config)))
+    ctx.obj.print(answers.document(config_load.show(config), config_load.shown(config)))
 
 
 @config_app.command("schema", cls=Verb, epilog="Example: syncd config schema > config.schema.json")
 def config_schema(ctx: typer.Context) -> None:
     """Print the JSON Schema of the configuration, for editors."""
     schema = config_load.schema()
-    ctx.obj.print(_document(schema, json.loads(schema)))
-
-
-def _document(text: str, plain: Any) -> Answer:
-    return Answer(draw.document(text), plain)
-
-
-def _run_answer(report: RunReport, call: Call, code: int) -> Answer:
-    """A run or a plan; the JSON is a contract (DESIGN section 5)."""
-    plain = {
-        "run_id": report.run_id,
-        "pipeline": report.pipeline,
-        "status": report.status,
-        "started_at": report.started_at,
-        "seconds": report.seconds,
-        "entities": {entity.name: entity.counts.as_dict() for entity in report.entities},
-    }
-    return Answer(draw.run(report, call.options.command), plain, code)
-
-
-def _keys(config: Config, named: Sequence[str], keys: Iterable[str]) -> list[list[str]]:
-    """Each ``--key`` as its parts; a key of one part is taken as it is."""
-    texts = list(keys)
-    if texts and len(named) != 1:
-        raise ConfigError(f"--key: expected one ENTITY beside it, found {len(named)}")
-    parts = []
-    for text in texts:
-        several = len(config.entities[named[0]].key) > 1
-        parts.append(text.split(",") if several else [text])
-        _check_key(config, named[0], parts[-1], "--key")
-    return parts
-
-
-def _check_key(config: Config, entity: str, parts: Sequence[str], option: str) -> None:
-    check_entity(entity, list(config.entities), "ENTITY")
-    columns = config.entities[entity].key
-    if len(parts) != len(columns):
-        raise ConfigError(
-            f"{option}: expected {len(columns)} parts ({', '.join(columns)}), found {len(parts)}"
-        )
+    ctx.obj.print(answers.document(schema, json.loads(schema)))
 
 
 def main() -> None:

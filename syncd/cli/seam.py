@@ -13,6 +13,7 @@ from syncd.reports import (
     ExplainReport,
     HeldView,
     InitReport,
+    Left,
     MorningReport,
     RunReport,
     StatusReport,
@@ -47,8 +48,8 @@ class App(Protocol):
     async def post(self, message: str) -> None:
         """Send a message to the webhook of the pipeline."""
 
-    async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int:
-        """Have the next pass look at these records again; how many are marked."""
+    async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int | Left:
+        """Have the next pass look at these records again; how many are marked, or who does it."""
 
     async def verify(self, select: Select) -> VerifyReport:
         """Compare both sides in full."""
@@ -64,13 +65,15 @@ class App(Protocol):
 
     async def resolve(
         self, conflict_ids: Sequence[int], *, take: Side, progress: Progress
-    ) -> list[ConflictView]:
+    ) -> list[ConflictView] | Left:
         """Decide conflicts."""
 
     async def held(self, select: Select) -> list[HeldView]:
         """Deletes that wait for a decision."""
 
-    async def approve(self, entity: str, *, plan_hash: str | None, progress: Progress) -> RunReport:
+    async def approve(
+        self, entity: str, *, plan_hash: str | None, progress: Progress
+    ) -> RunReport | Left:
         """Carry out what is held."""
 
     async def reject(self, entity: str, *, plan_hash: str | None) -> int:

@@ -17,6 +17,7 @@ from syncd.flow.keys import display_key
 from syncd.flow.model import Counts, Plan, Shape
 from syncd.flow.pipeline import Ended, Entity, Ground, Pass, foremost
 from syncd.flow.ports import Decisions, Lease, Snapshot, Source, Unit
+from syncd.ledger.reviews import Decided
 from syncd.ledger.runs import Closing, Pinned, Started
 from syncd.logs import Log
 from syncd.meter import Both, Health, Meter
@@ -28,6 +29,7 @@ from syncd.tenure import Tenure
 
 _log = Log("syncd.run")
 _TIDY_ROWS_MIN: Final = 50_000  # fewer are visited faster than the table is vacuumed
+_DECIDED_MAX: Final = 10_000  # of one run; the others are carried out by the next one
 Forced = Mapping[str, Mapping[bytes, Mapping[str, bytes]]]
 Numbered = Callable[[int], None]  # told the id of the run, once it has one
 
@@ -53,7 +55,6 @@ class Runner:
         *,
         accept_rewind: bool,
         progress: Progress,
-        forced: Forced | None = None,
     ) -> RunReport:
         """One pass under a lease of its own.
 
@@ -67,7 +68,7 @@ class Runner:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.tenure.keep, lease)
                 report = await self.run_under(
-                    lease, select, accept_rewind=accept_rewind, progress=progress, forced=forced
+                    lease, select, accept_rewind=accept_rewind, progress=progress
                 )
                 reports.append(report)
                 tasks.cancel_scope.cancel()
@@ -94,7 +95,6 @@ class Runner:
         *,
         accept_rewind: bool,
         progress: Progress,
-        forced: Forced | None = None,
         numbered: Numbered = _unheard,
     ) -> RunReport:
         """One pass under a lease that the caller holds and renews.
@@ -110,16 +110,36 @@ class Runner:
             self._meter.run_begun(started.run_id)
             _log.info("run_started", attempt=started.attempt)
             await failpoint("run.started")
+            decided = await self._decided(prepared)
             report = await self._pass(
                 prepared, started, self._shores(lease), select,
-                _Written(site, started, lease), Both(progress, self._meter), forced or {},
-                accept_rewind=accept_rewind, samples=None,
+                _Written(site, started, lease), Both(progress, self._meter),
+                _forced(decided, prepared), accept_rewind=accept_rewind, samples=None,
             )  # fmt: skip
             await failpoint("run.passed")
+            await self._carried_out(lease, decided, prepared, report)
             await self._end(lease, started, report)
             self._meter.run_done(report.status, report.seconds)
             _log.info("run_ended", status=report.status, seconds=report.seconds)
         return report
+
+    async def _decided(self, prepared: Prepared) -> Sequence[Decided]:
+        """What operators decided for the source since the last run, or before one that ended."""
+        ids = [plan.entity_id for plan in prepared.plans.values()]
+        reviews = self._site.reviews
+        return await self._site.retry(lambda: reviews.decided_for_source(ids, _DECIDED_MAX))
+
+    async def _carried_out(
+        self, lease: Lease, decided: Sequence[Decided], prepared: Prepared, report: RunReport
+    ) -> None:
+        """Note what became of decisions about entities that were passed to their end."""
+        passed = {
+            prepared.plans[e.name].entity_id for e in report.entities if e.status == "completed"
+        }
+        numbers = [d.conflict_id for d in decided if d.entity_id in passed]
+        if numbers:
+            await failpoint("resolve.ran")
+            await self._site.retry(lambda: self._site.reviews.carried_out(lease, numbers))
 
     async def _end(self, lease: Lease, started: Started, report: RunReport) -> None:
         """Close the run, remove what is past its retention, tidy up after a big night."""
@@ -320,6 +340,16 @@ def _assert_parents(prepared: Prepared, plan: Plan) -> None:
             raise PermanentError(
                 f"entity {plan.name} needs {parent.entity}, which cannot be prepared"
             )
+
+
+def _forced(decided: Sequence[Decided], prepared: Prepared) -> Forced:
+    """Per entity, record and column: the target's value that was decided about, by its hash."""
+    names = {plan.entity_id: name for name, plan in prepared.plans.items()}
+    forced: dict[str, dict[bytes, dict[str, bytes]]] = {}
+    for one in decided:
+        by_key = forced.setdefault(names[one.entity_id], {})
+        by_key.setdefault(one.key, {})[one.column] = one.target_hash
+    return forced
 
 
 def status_of(reports: Sequence[EntityReport]) -> str:

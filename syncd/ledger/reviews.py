@@ -29,7 +29,8 @@ SELECT key, reason, decision,
 FROM syncd_held_delete WHERE entity_id = $1 ORDER BY key
 """
 _DECIDE_HELD = """
-UPDATE syncd_held_delete SET decision = $2, decided_at = now() WHERE entity_id = $1
+UPDATE syncd_held_delete SET decision = $2, decided_at = now()
+WHERE entity_id = $1 AND ($3::bytea[] IS NULL OR key = ANY($3))
 """
 _REMEMBERED = "SELECT count(*) FROM syncd_fingerprint WHERE entity_id = $1 AND present"
 _CONFLICTS = """
@@ -37,16 +38,28 @@ SELECT conflict_id, entity_id, key, column_name, kind, status, run_id, source_ha
        to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS opened_at
 FROM syncd_conflict
 WHERE entity_id = ANY($1::integer[]) AND ($2 = 'all' OR status = $2)
-      AND ($3::bigint IS NULL OR conflict_id = $3)
+      AND ($3::bigint IS NULL OR conflict_id = $3) AND conflict_id > $5
 ORDER BY conflict_id LIMIT $4
 """
 _RESOLVE = """
 UPDATE syncd_conflict SET status = $2, ended_at = now()
 WHERE conflict_id = $1 AND status = 'open'
 """
-_RESOLVED_BY_RUN = """
-UPDATE syncd_conflict SET status = 'resolved_source', ended_at = now()
-WHERE conflict_id = $1 AND status IN ('open', 'closed')
+# The decision waits in the ledger for whichever run comes next to carry it out.
+_DECIDE_FOR_SOURCE = """
+UPDATE syncd_conflict SET decision = 'source' WHERE conflict_id = $1 AND status = 'open'
+"""
+_DECIDED_FOR_SOURCE = """
+SELECT conflict_id, entity_id, key, column_name, target_hash FROM syncd_conflict
+WHERE entity_id = ANY($1::integer[]) AND decision = 'source' ORDER BY conflict_id LIMIT $2
+"""
+# A run that has looked at them has closed those that it wrote. The others stay open and undecided:
+# the target holds another value than the one that was decided about.
+_CARRIED_OUT = """
+UPDATE syncd_conflict
+SET decision = '',
+    status = CASE WHEN status = 'closed' THEN 'resolved_source' ELSE status END
+WHERE conflict_id = ANY($1::bigint[]) AND decision = 'source'
 """
 # The target's value is accepted: nothing of ours stands there any more, so the column is theirs
 # until the source's value changes again or both agree.
@@ -122,6 +135,19 @@ class ConflictRow(Struct, frozen=True):
     opened_at: str
 
 
+class Decided(Struct, frozen=True):
+    """An open conflict that an operator decided for the source.
+
+    The source's value is written only while the target holds what has ``target_hash``.
+    """
+
+    conflict_id: int
+    entity_id: int
+    key: bytes
+    column: str
+    target_hash: bytes
+
+
 class Reviews:
     """Looks and decisions of one pipeline."""
 
@@ -157,12 +183,20 @@ class Reviews:
         """Held deletes with reason, decision and the time of the first."""
         return [dict(row) for row in await self._fetch(self._sql(_HELD), entity_id)]
 
-    async def decide_held(self, entity_id: int, decision: str) -> int:
-        """Approve or reject all that the entity holds now; how many."""
+    async def decide_held(
+        self, entity_id: int, decision: str, keys: Sequence[bytes] | None = None
+    ) -> int:
+        """Approve or reject what the entity holds now, of ``keys`` where they are given; how many.
+
+        What began to be held since somebody looked is not decided by naming the keys they saw.
+        """
+        chosen = None if keys is None else list(keys)
         with translate("deciding about deletes"):
             async with self._connections.acquire() as connection:
                 await failpoint("review.approve")
-                done = await connection.execute(self._sql(_DECIDE_HELD), entity_id, decision)
+                done = await connection.execute(
+                    self._sql(_DECIDE_HELD), entity_id, decision, chosen
+                )
         return int(done.rsplit(" ", 1)[-1])
 
     async def remembered(self, entity_id: int) -> int:
@@ -171,10 +205,18 @@ class Reviews:
         return int(rows[0][0])
 
     async def conflicts(
-        self, entity_ids: Sequence[int], status: str, *, conflict_id: int | None, most: int
+        self,
+        entity_ids: Sequence[int],
+        status: str,
+        *,
+        conflict_id: int | None,
+        most: int,
+        after: int = 0,
     ) -> list[ConflictRow]:
-        """Conflicts, oldest first, at most ``most``."""
-        rows = await self._fetch(self._sql(_CONFLICTS), list(entity_ids), status, conflict_id, most)
+        """Conflicts, oldest first, at most ``most``, those after conflict ``after``."""
+        rows = await self._fetch(
+            self._sql(_CONFLICTS), list(entity_ids), status, conflict_id, most, after
+        )
         return [
             ConflictRow(
                 r["conflict_id"], r["entity_id"], r["key"], r["column_name"], r["kind"],
@@ -213,19 +255,33 @@ class Reviews:
                 await connection.execute(self._sql(_RELEASE), conflict.entity_id, conflict.key)
         return True
 
-    async def release(self, conflict: ConflictRow) -> None:
-        """Take the conflict's record out of quarantine; without effect where it is in none."""
-        with translate("releasing a record"):
-            async with self._connections.acquire() as connection:
-                await failpoint("review.release")
-                await connection.execute(self._sql(_RELEASE), conflict.entity_id, conflict.key)
+    async def decide_for_source(self, conflict: ConflictRow) -> bool:
+        """Have the next run write the source's value; False when it was not open any more.
 
-    async def resolved_for_source(self, conflict_id: int) -> None:
-        """Note that the source's value was written by an operator's decision."""
-        with translate("resolving a conflict"):
-            async with self._connections.acquire() as connection:
-                await failpoint("review.resolved")
-                await connection.execute(self._sql(_RESOLVED_BY_RUN), conflict_id)
+        The record is taken out of quarantine, and looked at again.
+        """
+        with translate("deciding a conflict"):
+            async with self._connections.acquire() as connection, connection.transaction():
+                await failpoint("review.release")
+                number, entity_id, key = conflict.conflict_id, conflict.entity_id, conflict.key
+                if await connection.execute(self._sql(_DECIDE_FOR_SOURCE), number) != "UPDATE 1":
+                    return False
+                await connection.execute(self._sql(_RELEASE), entity_id, key)
+                await self._look_again(connection, entity_id, [key])
+        return True
+
+    async def decided_for_source(self, entity_ids: Sequence[int], most: int) -> list[Decided]:
+        """Conflicts that were decided for the source, and not carried out; at most ``most``."""
+        rows = await self._fetch(self._sql(_DECIDED_FOR_SOURCE), list(entity_ids), most)
+        return [Decided(*row.values()) for row in rows]
+
+    async def carried_out(self, lease: Lease, conflict_ids: Sequence[int]) -> None:
+        """A run has looked at them: what it wrote is resolved, the rest is undecided again."""
+        async with fenced(
+            self._connections, self._schema, lease, "resolving conflicts"
+        ) as connection:
+            await failpoint("review.resolved")
+            await connection.execute(self._sql(_CARRIED_OUT), list(conflict_ids))
 
     async def history(self, entity_id: int, key: bytes, most: int) -> list[Mapping[str, Any]]:
         """What happened to a record, newest first."""
@@ -255,12 +311,17 @@ class Reviews:
         """Have the next run look at these records, or all, again; how many were marked."""
         with translate("marking records"):
             async with self._connections.acquire() as connection, connection.transaction():
-                if keys is None:
-                    done = await connection.execute(self._sql(_RESYNC_ALL), entity_id)
-                else:
-                    done = await connection.execute(self._sql(_RESYNC_KEYS), entity_id, list(keys))
-                await failpoint("review.resync")
-                await connection.execute(self._sql(_FORGET_IDENTITY), entity_id)
+                return await self._look_again(connection, entity_id, keys)
+
+    async def _look_again(
+        self, connection: Any, entity_id: int, keys: Sequence[bytes] | None
+    ) -> int:
+        if keys is None:
+            done = await connection.execute(self._sql(_RESYNC_ALL), entity_id)
+        else:
+            done = await connection.execute(self._sql(_RESYNC_KEYS), entity_id, list(keys))
+        await failpoint("review.resync")
+        await connection.execute(self._sql(_FORGET_IDENTITY), entity_id)
         return int(done.rsplit(" ", 1)[-1])
 
     async def _fetch(self, statement: str, *values: object) -> list[Any]:

@@ -120,7 +120,8 @@ class Served:
                 *("--log-level", "info", *arguments, *(str(place.config) for place in places)),
             ],
             cwd=REPOSITORY,
-            env=os.environ | dict(environ or {}),
+            # Any port that is free; several of them may live at once.
+            env=os.environ | {"SYNCD_HTTP__PORT": "0"} | dict(environ or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

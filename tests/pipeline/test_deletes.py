@@ -39,6 +39,7 @@ async def approve(world: World, plan: str | None = None) -> RunReport:
     """``syncd deletes approve cases``."""
     async with world.app() as app:
         report = await app.approve("cases", plan_hash=plan, progress=Silent())
+    assert isinstance(report, RunReport)
     await world.assert_sums(report)
     return report
 
