@@ -13,6 +13,7 @@ import msgspec
 
 from benchmarks import machine, peers, tell
 from benchmarks.files_cases import Files
+from benchmarks.odbc_case import through_odbc
 from benchmarks.results import Case, Results
 from benchmarks.scale_case import scaled
 from benchmarks.stage import BenchError, Stage, server_settings
@@ -109,6 +110,7 @@ def _steps(stage: Stage, asked: Asked, results: Results) -> Steps:
         "everything": tables.everything,
         **{name: peer(name) for name in peers.NAMES},
         "files": files.cases,
+        "odbc": lambda: through_odbc(stage, asked.rows),
     }
     if asked.scale:
         steps["scale"] = lambda: scaled(stage, asked.rows * SCALE, results.find("no_change"))
@@ -142,6 +144,7 @@ def _asked(words: Sequence[str] | None) -> Asked:
             *peers.NAMES,
             "everything",
             "files",
+            "odbc",
             "scale",
         ],
     )

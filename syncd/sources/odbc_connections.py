@@ -49,10 +49,11 @@ class Session:
         try:
             await self.call(doing, cursor, cursor.execute, sql, *values)
             yield Statement(self, cursor, doing)
-        finally:
-            if not self.is_doubtful:
-                with anyio.CancelScope(shield=True):
-                    await self._finish(doing, cursor)
+        except BaseException:
+            # Whoever gave up the answer must not leave the server at work on the rest of it.
+            await self._stop(cursor)
+            raise
+        await self._finish(doing, cursor)
 
     async def rows(self, doing: str, sql: str, *values: str) -> list[Sequence[Any]]:
         """All rows of a small answer. Raises as ``call``."""
@@ -68,14 +69,14 @@ class Session:
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(self._threads, work, *arguments)
         running.add_done_callback(_looked_at)
-        self._running, done = running, False
+        self._running = running
         try:
             finished, _ = await asyncio.wait({running}, timeout=self._silence_s_max)
-            done = bool(finished)
-        finally:
-            if not done:
-                await self._stop(cursor)
-        if not done:
+        except asyncio.CancelledError:
+            await self._stop(cursor)
+            raise
+        if not finished:
+            await self._stop(cursor)
             raise TransientError(
                 f"{doing}: nothing came for {self._silence_s_max:g} s; the statement was stopped",
                 hint="raise query_timeout_s, or make the query quicker",
@@ -88,7 +89,12 @@ class Session:
                 raise
 
     async def _stop(self, cursor: Any) -> None:
-        """End what runs over there, and wait until its thread is back; within bounds."""
+        """End what runs over there, and wait until its thread is back; within bounds.
+
+        The session is not used again. May be repeated.
+        """
+        if self.is_doubtful and self._running is not None and self._running.done():
+            return
         self.is_doubtful = True
         assert self._running is not None
         loop = asyncio.get_running_loop()
@@ -100,8 +106,11 @@ class Session:
             await asyncio.wait({self._running}, timeout=_STOP_S_MAX)
 
     async def _finish(self, doing: str, cursor: Any) -> None:
-        with suppress(TransientError):
-            await self.call(doing, None, cursor.close)
+        """Let go of an answer, read to its end or not."""
+        with anyio.move_on_after(_STOP_S_MAX) as scope:
+            await self.call(doing, cursor, cursor.close)
+        if scope.cancelled_caught:
+            raise TransientError(f"{doing}: the driver does not let go of the answer")
 
     async def is_alive(self) -> bool:
         """Whether the server still answers on it."""
@@ -223,6 +232,7 @@ class OdbcConnections:
         Shielded and bounded: a connection whose opener was cancelled would be nobody's.
         """
         limit_s = self._connect_timeout_s + _CONNECT_GRACE_S
+        prepare = _prepared_wide if self._target.family == "msodbcsql" else _prepared
         with anyio.CancelScope(shield=True), translated("connecting to the source"):
             try:
                 with anyio.fail_after(limit_s):
@@ -231,7 +241,7 @@ class OdbcConnections:
                         autocommit=self._autocommit,
                         timeout=max(1, round(self._connect_timeout_s)),
                         executor=self._threads,
-                        after_created=_prepared,
+                        after_created=prepare,
                     )
             except TimeoutError:
                 raise TransientError(
@@ -273,6 +283,16 @@ class OdbcConnections:
 async def _prepared(connection: Any) -> None:
     """Teach a new connection what its driver does not know."""
     connection.add_output_converter(DATETIMEOFFSET, instant_of)
+
+
+async def _prepared_wide(connection: Any) -> None:
+    """The same, with all text as UTF-16.
+
+    Microsoft's driver would convert ``varchar`` to the encoding of the process, whatever that is.
+    """
+    await _prepared(connection)
+    pyodbc = library().pyodbc
+    connection.setdecoding(pyodbc.SQL_CHAR, encoding="utf-16le", ctype=pyodbc.SQL_WCHAR)
 
 
 def _all_rows(cursor: Any) -> list[Sequence[Any]]:

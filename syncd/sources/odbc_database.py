@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from syncd.config import SqlServerSource
-from syncd.errors import DriftError, PermanentError
+from syncd.errors import ConfigError, DriftError, PermanentError
 from syncd.flow.model import Found, Shape
 from syncd.sources import odbc_sql as sql
 from syncd.sources.odbc_connections import OdbcConnections, Session
 from syncd.sources.odbc_driver import find_driver
 from syncd.sources.odbc_dump import DumpWatch
 from syncd.sources.odbc_strings import driver_of, family_of, target_of
-from syncd.sources.odbc_values import Write, announced, type_of, writer_of
+from syncd.sources.odbc_values import Writer, announced, type_of, writer_of
 from syncd.sources.postgres_sql import Query
 
 _COLUMNS_MAX: Final = 1024  # SQL Server's own limit for a table
@@ -41,8 +41,12 @@ class Database:
     def watch(self) -> DumpWatch:
         """What knows which dump stands there. Raises ConfigError when a driver is lacking."""
         if self._watch is None:
-            self._outside = self._connections(master=True, size_max=1)
             name = target_of(self.config, self._driver()).database
+            if self.config.dialect == "tsql" and not name:
+                raise ConfigError(
+                    "source.odbc does not name the database", hint="add Database=NAME; to it"
+                )
+            self._outside = self._connections(master=True, size_max=1)
             more = {} if self._poll_s is None else {"poll_s": self._poll_s}
             self._watch = DumpWatch(self.config, name, self._outside, **more)
         return self._watch
@@ -72,7 +76,7 @@ class Database:
                 await connections.close()
 
 
-def writers_of(description: Sequence[Sequence[Any]], shape: Mapping[str, Found]) -> list[Write]:
+def writers_of(description: Sequence[Sequence[Any]], shape: Mapping[str, Found]) -> list[Writer]:
     """How each column of an answer is written; ``shape`` says what the driver does not."""
     return [
         writer_of(column[1], shape[column[0]].native if column[0] in shape else "")

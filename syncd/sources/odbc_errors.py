@@ -46,6 +46,8 @@ _NUMBERS: Final[Mapping[int, type[SyncdError]]] = MappingProxyType(
         **dict.fromkeys((596, 1205, 3960, 6005, 10053, 10054, 10928, 10929), TransientError),
         **dict.fromkeys((40197, 40501, 40613, 49918, 49919, 49920), TransientError),
         **dict.fromkeys((18452, 18456, 18470), ConfigError),
+        # No right to a database, an object or a column.
+        **dict.fromkeys((229, 230, 297, 300, 916), PermanentError),
         # Cannot be opened: absent or offline, being restored, in recovery, in single-user mode.
         **dict.fromkeys(
             (904, 905, 911, 921, 922, 923, 924, 927, 942, 946, 952, 4060, 4064, 5064),

@@ -24,7 +24,7 @@ from syncd.flow.normalise import BadValue, Dialect, Normaliser
 from syncd.flow.ports import Block
 from syncd.pg.dialect import copy_rows, split_copy_line, split_copy_text
 from syncd.sources.key_index import KeyIndex, Located, Repeated, first_of_each
-from syncd.sources.odbc_values import Write, columns_of
+from syncd.sources.odbc_values import Writer, columns_of
 from syncd.sources.record_index import neighbours
 from syncd.sources.sorted_index import FLAWED, SIZE_MASK, TAIL, RunSorter
 from syncd.sources.spool import Spool
@@ -42,7 +42,7 @@ class Answer(Struct, frozen=True):
     """
 
     picks: tuple[int, ...]
-    writers: tuple[Write, ...]
+    writers: tuple[Writer, ...]
     digest_at: int | None = None
 
     def columns(self, rows: Sequence[Sequence[Any]]) -> Columns:

@@ -26,10 +26,6 @@ SELECT state_desc, user_access_desc, is_in_standby, CONVERT(varchar(33), create_
 FROM sys.databases
 WHERE name = ?
 """
-MAY_READ_HISTORY: Final = """
-SELECT HAS_PERMS_BY_NAME('msdb.dbo.restorehistory', 'OBJECT', 'SELECT')
-     + HAS_PERMS_BY_NAME('msdb.dbo.backupset', 'OBJECT', 'SELECT')
-"""
 RESTORED: Final = """
 SELECT TOP (1)
     CONVERT(varchar(33), r.restore_date, 126),
@@ -65,6 +61,7 @@ _NATIVE: Final = re.compile(r"[a-z][a-z0-9_ ]*(?:\((?:\d+(?:, ?\d+)?|max)\))?").
 _LENGTHS: Final = frozenset(
     {"char", "varchar", "nchar", "nvarchar", "binary", "varbinary", "character varying"}
 )
+_BRACKETED: Final = re.compile(r"\[((?:[^\]]|\]\])+)\]")
 _SCHEMAS: Final = {"tsql": "dbo", "postgres": "public"}
 
 
@@ -82,8 +79,16 @@ def ident(name: str, dialect: str) -> str:
 
 def split_table(qualified: str, dialect: str) -> tuple[str, str]:
     """Schema and name of ``schema.table``, with the dialect's usual schema where none is said."""
+    if dialect == "tsql":
+        # As its people write it: [dbo].[My Table].
+        qualified = _BRACKETED.sub(_requoted, qualified)
     schema, name = pg.split_table(qualified)
     return schema or _SCHEMAS.get(dialect, ""), name
+
+
+def _requoted(found: "re.Match[str]") -> str:
+    name = found[1].replace("]]", "]").replace('"', '""')
+    return f'"{name}"'
 
 
 def table_ident(qualified: str, dialect: str) -> str:

@@ -9,7 +9,7 @@ from syncd.flow.model import Shape
 from syncd.pg.dialect import copy_rows
 from syncd.sources import odbc_sql as sql
 from syncd.sources.odbc_database import Database, Piece, query_columns, writers_of
-from syncd.sources.odbc_values import Write, columns_of
+from syncd.sources.odbc_values import Writer, columns_of
 from syncd.sources.postgres_sql import Query
 from syncd.sources.upstream import Dump, EmitText
 
@@ -33,7 +33,8 @@ class OdbcUpstream:
     async def stream(self, query: str, emit: EmitText) -> int:
         """Push the rows of ``query`` as lines of COPY text; return their number."""
         count, doing = 0, "reading a query of the source"
-        shape = await self.columns(query)
+        # Elsewhere the classes of the answer say enough, and asking would run the query twice.
+        shape = await self.columns(query) if self._config.dialect == "tsql" else {}
         async with (
             self._database.connections.acquire() as session,
             session.statement(doing, sql.bare(Query(query))) as statement,
@@ -57,7 +58,7 @@ class OdbcUpstream:
         await self._database.close()
 
 
-def _lines(rows: Sequence[Sequence[Any]], writers: Sequence[Write]) -> bytes:
+def _lines(rows: Sequence[Sequence[Any]], writers: Sequence[Writer]) -> bytes:
     text = copy_rows(list(zip(*columns_of(rows, writers), strict=True)))
     _assert_storable(text)
     return text

@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from functools import lru_cache
 from struct import Struct as Layout
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
+
+from msgspec import Struct
 
 from syncd.flow import canonical
 from syncd.flow.canonical import BadValue
@@ -28,6 +29,7 @@ Write: TypeAlias = Callable[[Any], bytes]
 DATETIMEOFFSET: Final = -155  # SQL_SS_TIMESTAMPOFFSET, which pyodbc does not know
 _OFFSET: Final = Layout("<6hI2h")  # year, month, day, hour, minute, second, nanoseconds, offset
 _NS_PER_US: Final = 1000
+_PLAIN_CHARS_MAX: Final = 40  # all that SQL Server has
 _REAL: Final = Layout("<f")
 _REAL_DIGITS: Final = (6, 7, 8, 9)  # the last always suffices
 
@@ -78,11 +80,18 @@ def instant_of(raw: bytes) -> str:
 
 
 def _of_text(value: str) -> bytes:
-    # A surrogate without its other half passes here; that it is no character is told later.
-    return value.encode("utf-8", "surrogatepass")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair passes here; that it is no character is told later.
+        return value.encode("utf-8", "surrogatepass")
 
 
 def _of_number(value: Decimal) -> bytes:
+    text = str(value)
+    if "E" not in text and value.is_finite() and len(text) < _PLAIN_CHARS_MAX:
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+        return text.encode() if text != "-0" else b"0"
     try:
         return canonical.number_text(value)
     except BadValue:
@@ -117,6 +126,15 @@ def _of_bytes(value: bytes) -> bytes:
     return b"\\x" + value.hex().encode()
 
 
+def _of_uuid(value: UUID) -> bytes:
+    return str(value).encode()
+
+
+def _of_moment(value: datetime) -> bytes:
+    text = str(value)
+    return (text.rstrip("0") if value.microsecond else text).encode()
+
+
 def _of_day(value: date) -> bytes:
     return value.isoformat().encode()
 
@@ -132,8 +150,8 @@ _WRITERS: Final[Mapping[type, Write]] = MappingProxyType(
         bytearray: _of_bytes,
         date: _of_day,
         time: canonical.clock_text,
-        datetime: canonical.stamp_text,
-        UUID: lambda value: str(value).encode(),
+        datetime: _of_moment,
+        UUID: _of_uuid,
     }
 )
 
@@ -149,30 +167,37 @@ def _of_utc(value: datetime) -> bytes:
     return canonical.stamp_text(value) + b"+00"
 
 
-@lru_cache(maxsize=1024)
-def writer_of(announced: type, native: str) -> Write:
+class Writer(Struct, frozen=True):
+    """How values of a column are written: those of the announced class, and any other."""
+
+    announced: type
+    write: Write
+
+    def column(self, values: Sequence[Any]) -> Sequence[bytes | None]:
+        """A column as canonical text; NULL is None."""
+        classes = set(map(type, values))
+        if classes == {self.announced}:
+            return list(map(self.write, values))
+        write = self.write if classes == {self.announced, NoneType} else _of_any
+        return [None if value is None else write(value) for value in values]
+
+
+def writer_of(announced: type, native: str) -> Writer:
     """How values of a column are written, by its class and the name of its type."""
     write = _WRITERS.get(announced, _of_any)
     if announced is float and native == "real":
         write = _of_real
     elif announced is datetime and native in ("timestamp with time zone", "datetimeoffset"):
         write = _of_utc
-    expected = announced
-
-    def careful(value: Any) -> bytes:
-        return write(value) if type(value) is expected else _of_any(value)
-
-    return careful
+    return Writer(announced, write)
 
 
 def columns_of(
-    rows: Sequence[Sequence[Any]], writers: Sequence[Write]
+    rows: Sequence[Sequence[Any]], writers: Sequence[Writer]
 ) -> list[Sequence[bytes | None]]:
-    """Rows of the driver as columns of canonical text; NULL is None."""
-    return [
-        [None if value is None else write(value) for value in column]
-        for write, column in zip(writers, zip(*rows, strict=True), strict=True)
-    ]
+    """Rows of the driver as columns of canonical text."""
+    columns = zip(*rows, strict=True)
+    return [writer.column(column) for writer, column in zip(writers, columns, strict=True)]
 
 
 def type_of(native: str, dialect: str) -> ColumnType:

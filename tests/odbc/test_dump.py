@@ -39,7 +39,7 @@ class Server:
         """The next answer to the statement."""
         del doing
         self.asked.append((statement, values))
-        known = {sql.DATABASE: "database", sql.MAY_READ_HISTORY: "may", sql.RESTORED: "restored"}
+        known = {sql.DATABASE: "database", sql.RESTORED: "restored"}
         given = self._answers[known[statement]]
         answer = given.pop(0) if len(given) > 1 else given[0]
         if isinstance(answer, Exception):
@@ -55,35 +55,29 @@ def watch(server: Server, **fields: Any) -> DumpWatch:
 
 async def test_a_restored_database_is_known_by_its_backup() -> None:
     """Identity of the restore and the backup, position of when the backup was finished."""
-    server = Server(database=[[ONLINE]], may=[[(2,)]], restored=[[_row(LAST)]])
+    server = Server(database=[[ONLINE]], restored=[[_row(LAST)]])
     assert await watch(server).ready() == Dump(
         f"{CREATED}|0|2026-09-02T03:14:58|7C1D|38000000012300001", BACKUP_US
     )
-    assert [values for _, values in server.asked] == [("IM",), (), ("IM",)]
+    assert [values for _, values in server.asked] == [("IM",), ("IM",)]
 
 
 def _row(restored: Restored) -> tuple[str, ...]:
     return (restored.restored, restored.backup, restored.last_lsn, restored.finished)
 
 
-@pytest.mark.parametrize("may", [0, 1, None])
-async def test_without_the_history_the_creation_says_when(may: int | None) -> None:
-    """But that nobody writes to it must be said then."""
-    server = Server(database=[[ONLINE]], may=[[(may,)]])
+@pytest.mark.parametrize("said", ["229", "208", "916"])
+async def test_without_the_history_the_creation_says_when(said: str) -> None:
+    """No right to it, or no such tables; but that nobody writes to it must be said then."""
+    server = Server(database=[[ONLINE]], restored=[PermanentError(said)])
     assert await watch(server).ready() == Dump("", CREATED_US)
-    server = Server(database=[[ONLINE]], may=[[(may,)]])
+    server = Server(database=[[ONLINE]], restored=[PermanentError(said)])
     assert await watch(server, content="dump").ready() == Dump(f"{CREATED}|0", CREATED_US)
-
-
-async def test_a_server_without_a_history_is_no_failure() -> None:
-    """Not everything that speaks TDS has those tables."""
-    server = Server(database=[[ONLINE]], may=[PermanentError("no such name")])
-    assert (await watch(server).ready()).position == CREATED_US
 
 
 async def test_a_database_that_was_never_restored_is_a_live_one() -> None:
     """Its content may be any, so nothing is taken for read."""
-    server = Server(database=[[ONLINE]], may=[[(2,)]], restored=[[]])
+    server = Server(database=[[ONLINE]], restored=[[]])
     assert (await watch(server).ready()).identity == ""
 
 
@@ -100,13 +94,13 @@ async def test_a_database_that_was_never_restored_is_a_live_one() -> None:
 )
 async def test_a_database_that_is_not_ready_is_waited_for(before: Sequence[Any]) -> None:
     """Absent, being restored, in recovery, or open to few (case 40)."""
-    server = Server(database=[before, before, [ONLINE]], may=[[(2,)]], restored=[[_row(LAST)]])
+    server = Server(database=[before, before, [ONLINE]], restored=[[_row(LAST)]])
     assert (await watch(server).ready()).position == BACKUP_US
 
 
 async def test_a_database_that_cannot_be_opened_yet_is_waited_for() -> None:
     """As the driver tells it while it connects."""
-    server = Server(database=[NotReadyError("4060"), [ONLINE]], may=[[(0,)]])
+    server = Server(database=[NotReadyError("4060"), [ONLINE]], restored=[[]])
     assert (await watch(server).ready()).position == CREATED_US
 
 
@@ -116,6 +110,17 @@ async def test_patience_ends() -> None:
     with pytest.raises(NotReadyError, match=r"IM is restoring; .* ready_timeout_s \(0.02 s\)"):
         await watch(server, ready_timeout_s=0.02).ready()
     assert len(server.asked) > 1
+
+
+async def test_patience_is_spent_once() -> None:
+    """A pipeline of ten entities must not wait ten times as long."""
+    server = Server(database=[[]])
+    watching = watch(server, ready_timeout_s=0.02)
+    for _ in range(2):
+        before = len(server.asked)
+        with pytest.raises(NotReadyError, match="IM is not there"):
+            await watching.ready()
+    assert len(server.asked) == before + 1
 
 
 async def test_another_error_is_not_waited_for() -> None:

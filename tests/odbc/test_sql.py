@@ -40,7 +40,6 @@ MADE = {
 }
 CONSTANT = {
     "database": sql.DATABASE,
-    "may read": sql.MAY_READ_HISTORY,
     "restored": sql.RESTORED,
     "columns": sql.COLUMNS["tsql"],
 }
@@ -158,3 +157,22 @@ def test_sqlite_has_no_digest() -> None:
 def test_a_type_of_the_catalogue_is_one_name(row: Sequence[object], native: str) -> None:
     """As T-SQL writes it."""
     assert sql.native_of(row) == native
+
+
+@pytest.mark.parametrize(
+    ("written", "dialect", "parts"),
+    [
+        ("Referral", "tsql", ("dbo", "Referral")),
+        ("ndelius.Referral", "tsql", ("ndelius", "Referral")),
+        ("[dbo].[My Table]", "tsql", ("dbo", "My Table")),
+        ("dbo.[a.b]]c]", "tsql", ("dbo", "a.b]c")),
+        ('dbo."a.b"', "tsql", ("dbo", "a.b")),
+        ("things", "postgres", ("public", "things")),
+        ("things", "sqlite", ("", "things")),
+    ],
+)
+def test_a_table_is_named_as_its_people_write_it(
+    written: str, dialect: str, parts: tuple[str, str]
+) -> None:
+    """In brackets or in quotes; the usual schema where none is said."""
+    assert sql.split_table(written, dialect) == parts

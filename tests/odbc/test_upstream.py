@@ -8,8 +8,10 @@ import pytest
 from syncd.errors import DriftError, SourceError
 from syncd.flow.model import Kind
 from syncd.pg.dialect import split_copy_line
+from syncd.sources.odbc_connections import _prepared_wide
+from syncd.sources.odbc_driver import library
 from syncd.sources.odbc_upstream import OdbcUpstream
-from tests.odbc.world import config_of, run
+from tests.odbc.world import LIBODBC, SQLITE, config_of, run
 
 MakeUpstream = Callable[..., OdbcUpstream]
 VALUES = r"""
@@ -110,3 +112,34 @@ async def test_the_dump_of_a_stand_in_is_its_comment(
     await run(odbc_dsn, f"COMMENT ON DATABASE \"{database}\" IS '2026-09-01 02:00:00'")
     dump = await make_upstream(dsn=odbc_dsn).ready()
     assert (dump.identity, dump.position) == ("2026-09-01 02:00:00", 1_788_228_000_000_000)
+
+
+async def test_a_consumer_that_gives_up_ends_the_answer(make_upstream: MakeUpstream) -> None:
+    """The rest is not read, and the session is not used again."""
+    upstream = make_upstream(fetch_rows=10)
+
+    async def emit(text: bytes) -> None:
+        del text
+        raise SourceError("full")
+
+    with pytest.raises(SourceError, match="full"):
+        await upstream.stream("SELECT n FROM generate_series(1, 100000) AS n", emit)
+    assert upstream._database.connections.size == 0
+
+
+@pytest.mark.skipif(not (LIBODBC and SQLITE), reason="no SQLite ODBC: install libsqliteodbc")
+async def test_varchar_can_be_read_as_wide_text() -> None:
+    """As from Microsoft's driver, which would use the encoding of the process."""
+    connection = await library().aioodbc.connect(
+        dsn=f"Driver={SQLITE};Database=:memory:", after_created=_prepared_wide
+    )
+    try:
+        cursor = await connection.cursor()
+        await cursor.execute("CREATE TABLE t (a varchar(20))")
+        await cursor.execute("INSERT INTO t VALUES ('Straße')")
+        await cursor.execute("SELECT a FROM t")
+        row = await cursor.fetchone()
+        await cursor.close()
+    finally:
+        await connection.close()
+    assert tuple(row) == ("Straße",)

@@ -98,13 +98,13 @@ def test_a_datetimeoffset_is_its_instant(
 def test_a_value_is_written_as_its_kind_says(value: Any, native: str, text: bytes) -> None:
     """By its class, and by its type's name where the class does not say enough."""
     class_: Any = type(value)
-    assert writer_of(class_, native)(value) == text
+    assert writer_of(class_, native).column([value, None]) == [text, None]
 
 
 def test_a_value_of_another_class_than_was_announced_is_written_as_what_it_is() -> None:
     """SQLite decides that anew for each row."""
-    write = writer_of(int, "integer")
-    assert [write(value) for value in (5, "x", 1.5, b"\x01")] == [b"5", b"x", b"1.5", b"\\x01"]
+    column = writer_of(int, "integer").column([5, "x", 1.5, b"\x01", None])
+    assert column == [b"5", b"x", b"1.5", b"\\x01", None]
 
 
 def test_null_is_none_in_every_column() -> None:
