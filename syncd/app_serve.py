@@ -20,6 +20,7 @@ from syncd.jobs.runner import Runner
 from syncd.ledger.agenda import Agenda
 from syncd.ledger.claims import Claims
 from syncd.ledger.pulse import Pulse
+from syncd.ledger.standings import Standings
 from syncd.metrics import Metrics
 from syncd.site import Site
 from syncd.vitals import PipelineFacts, Vitals
@@ -30,7 +31,7 @@ _INTERVALS_STALE = 2  # a daemon that has not synced in two is not healthy
 def build(settings: Settings, load: Callable[[], Settings]) -> Daemon:
     """The daemon of these settings; ``load`` reads them again."""
     vitals = Vitals(time.monotonic)
-    metrics = Metrics(lines_dropped=logs.lines_dropped)
+    metrics = Metrics(vitals=vitals, lines_dropped=logs.lines_dropped)
     pipelines = [_pipeline(config, settings, vitals, metrics) for config in settings.pipelines]
     parts: list[Part] = []  # the listener and whatever else lives as long as the process
     daemon = Daemon(settings, pipelines, parts, vitals, load)
@@ -67,12 +68,16 @@ def _bench(config: Config, facts: PipelineFacts, metrics: Metrics, loop: Pipelin
     site = Site(config)
     name, schema = config.pipeline, config.ledger.schema
     kind = type(config.source).__struct_config__.tag
-    runner = Runner(site, metrics.pipeline(name, str(kind), config.entities))
+    meter = metrics.pipeline(name, str(kind), config.entities)
+    runner, standings = Runner(site, meter), Standings(site.connections, name, schema)
     schedule = config.schedule or Schedule()
     every_s = _every_s(schedule)
     stale_after_s = schedule.stale_after_s
     if stale_after_s is None and every_s is not None:
         stale_after_s = _INTERVALS_STALE * every_s
+
+    async def see_standings() -> None:
+        meter.stands(await standings.read())
 
     def led(lease: Lease) -> Sequence[Forever]:
         """What runs only on the leader, under its lease."""
@@ -90,6 +95,7 @@ def _bench(config: Config, facts: PipelineFacts, metrics: Metrics, loop: Pipelin
         retry=site.retry,
         assert_ready=site.assert_ledger,
         see_source=site.see_source,
+        see_standings=see_standings,
         led=led,
         close=site.close,
     )

@@ -24,7 +24,8 @@ from syncd.retry import Retry
 from syncd.tenure import Tenure
 
 Started: TypeAlias = Callable[[], None]
-Forever: TypeAlias = Callable[[], Coroutine[Any, Any, None]]  # until it is cancelled
+Step: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+Forever: TypeAlias = Step  # until it is cancelled
 
 
 class Part(Protocol):
@@ -67,7 +68,8 @@ class Bench(Struct, frozen=True):
     pulse: Pulse
     work: Work
     retry: Retry
-    assert_ready: Forever  # raises ConfigError where the ledger is not there
-    see_source: Forever  # raises SyncdError where the source cannot be reached
+    assert_ready: Step  # raises ConfigError where the ledger is not there
+    see_source: Step  # raises SyncdError where the source cannot be reached
+    see_standings: Step  # tells the meter what waits for somebody
     led: Callable[[Lease], Sequence[Forever]]  # inboxes and the relay, while this instance leads
-    close: Forever
+    close: Step

@@ -9,6 +9,7 @@ reason, and the others in the process never notice.
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import anyio
@@ -28,7 +29,7 @@ from syncd.vitals import PipelineFacts, Role
 _log = Log("syncd.daemon")
 OpenBench: TypeAlias = Callable[[Config], Bench]
 _LOOK_S: Final = 5.0  # how old what /health tells may be
-_SOURCE_EVERY: Final = 12  # looks; opening a connection a minute is nothing
+_FURTHER_EVERY: Final = 12  # looks; a connection and a count a minute are nothing
 _FIRST_BACKOFF_S: Final = 1.0
 _REASON_CHARS_MAX: Final = 500
 _PRUNE_S: Final = 3600.0  # it is done once a day, whoever asks
@@ -220,6 +221,8 @@ class PipelineLoop:
             await finish("failed" if failed else "done", report.run_id, _reason(report))
             self._facts.run_ends(report.status)
             await self._see(bench)
+            with suppress(SyncdError):  # told by ``_see``
+                await bench.see_standings()
 
     async def _passed(self, bench: Bench, lease: Lease, claim: Claim) -> RunReport | None:
         """The run; None where no entity is left to run."""
@@ -244,8 +247,8 @@ class PipelineLoop:
         looks = 0
         while True:
             await self._see(bench)
-            if looks % _SOURCE_EVERY == 0:
-                self._facts.downstream("source", await _is_there(bench))
+            if looks % _FURTHER_EVERY == 0:
+                await self._see_further(bench)
             looks += 1
             await anyio.sleep(_LOOK_S)
 
@@ -261,6 +264,17 @@ class PipelineLoop:
         self._facts.waits(claims=beat.claims, outbox=beat.outbox)
         for entity in beat.entities:
             self._facts.look(entity.name, entity.last_status, entity.age_s, entity.success_s)
+
+    async def _see_further(self, bench: Bench) -> None:
+        """What costs a little more: whether the source is there, and what waits for somebody."""
+        try:
+            await bench.see_source()
+        except SyncdError:
+            self._facts.downstream("source", Component("DOWN"))
+        else:
+            self._facts.downstream("source", Component("UP"))
+        with suppress(SyncdError):  # told by ``_see``
+            await bench.see_standings()
 
     async def _file_wishes(self, bench: Bench) -> None:
         """Wishes of this process become claims; kept until the ledger has them."""
@@ -283,14 +297,6 @@ def rest_after(losses: int) -> float:
 def _jittered(seconds: float) -> float:
     """Two instances that wait for the same do not come at the same time."""
     return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
-
-
-async def _is_there(bench: Bench) -> Component:
-    try:
-        await bench.see_source()
-    except SyncdError:
-        return Component("DOWN")
-    return Component("UP")
 
 
 def _reason(report: RunReport) -> str:
