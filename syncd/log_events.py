@@ -17,6 +17,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "source_not_ready": "The source is being made anew; it is looked at again.",
         "lease_not_released": "The lease could not be given back; it runs out by itself.",
         "serving": "The daemon has begun; units is the number of its pipelines.",
+        "ready": "Every part of the daemon works, or has told why it cannot yet.",
         "draining": "The daemon was told to stop, and takes no more work.",
         "stopped": "The daemon has ended in good order.",
         "reloaded": "The configuration was read again and holds from the end of the present run.",

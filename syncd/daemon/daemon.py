@@ -60,15 +60,21 @@ class Daemon:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._beat)
             for part in self._parts:
-                tasks.start_soon(part.run, partial(self._vitals.started, part.name))
+                tasks.start_soon(part.run, partial(self._started, part.name))
             # They stop first: while they do, the listener still says so.
             with self._scope:
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(self._reloads)
                     for loop in self._pipelines:
-                        inner.start_soon(loop.run, partial(self._vitals.started, loop.name))
+                        inner.start_soon(loop.run, partial(self._started, loop.name))
             tasks.cancel_scope.cancel()
         _log.info("stopped")
+
+    def _started(self, part: str) -> None:
+        was_ready = self._vitals.is_ready()
+        self._vitals.started(part)
+        if self._vitals.is_ready() and not was_ready:
+            _log.info("ready")
 
     async def _beat(self) -> None:
         while True:

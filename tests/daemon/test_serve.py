@@ -142,3 +142,25 @@ async def test_what_does_not_stop_in_its_grace_is_ended(place: Place, tmp_path: 
         daemon.wait("leadership_taken")
         daemon.signal(signal.SIGTERM)
         assert daemon.ended() == -signal.SIGALRM
+
+
+async def test_what_rests_is_left_out_and_nothing_is_lost(place: Place) -> None:
+    """A paused entity is not run; a paused pipeline takes no claim until it goes on."""
+    pause = "INSERT INTO $ledger.syncd_pause VALUES ('one', $1, 'test', 'test')"
+    await place.rows(pause, "staff")
+    with Served(place) as daemon:
+        daemon.wait("leadership_taken")
+        await place.ask()
+        daemon.wait("claim_ended", status="done")
+        assert daemon.found("entity_ended", entity="staff") == []
+        await place.ask("staff")
+        daemon.wait("claim_ended", status="cancelled")
+        await place.rows(pause, "")
+        await place.ask()
+        daemon.signal(signal.SIGHUP)
+        daemon.wait("reloaded")
+        assert await place.value(
+            "SELECT count(*) FROM $ledger.syncd_claim WHERE status = 'waiting'"
+        )
+        await place.rows("DELETE FROM $ledger.syncd_pause")
+        daemon.wait("entity_ended", entity="staff", status="completed")
