@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Literal
 
 from syncd.config import Config
 from syncd.errors import ConfigError
 from syncd.jobs.desk import Desk
 from syncd.jobs.explain import Explainer
+from syncd.jobs.lookups import Lookups
 from syncd.jobs.morning import MorningReporter
 from syncd.jobs.review import Review
 from syncd.jobs.runner import Runner
@@ -22,6 +24,7 @@ from syncd.reports import (
     HeldView,
     InitReport,
     Left,
+    LookupReport,
     MorningReport,
     RunReport,
     StatusReport,
@@ -93,6 +96,10 @@ class App:
     async def explain(self, entity: str, key: Sequence[str]) -> ExplainReport:
         """All about one record."""
         return await Explainer(self._site).explain(entity, key)
+
+    async def load_lookup(self, name: str, path: Path) -> LookupReport:
+        """Fill a lookup from a file."""
+        return await Lookups(self._site).load(name, path)
 
     async def conflicts(self, select: Select, *, status: str) -> list[ConflictView]:
         """Conflicts of a status."""

@@ -4,7 +4,7 @@ Loading (files, references, overrides, messages with a path) is in ``syncd.confi
 Every default says why beside it.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -13,6 +13,7 @@ from syncd.flow.model import OnConflict, Ownership
 Name = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case, at most 63 long")
 ]
+_DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 Rows = Annotated[int, Meta(ge=1, le=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -189,6 +190,39 @@ class Entity(Strict, frozen=True, rename={"from_": "from"}):
     event: str | None = None  # type of the domain event that each applied change puts in the outbox
 
 
+class StagedTable(Strict, frozen=True, rename={"from_": "from"}):
+    """A table beside the target that one query at the source fills anew from each dump."""
+
+    from_: str
+    key: tuple[str, ...] = ()  # indexed, as what the entities' queries join on
+
+
+class Needed(Strict, frozen=True, rename={"from_": "from"}):
+    """Of which dates a lookup must have an answer; both ends may be left open."""
+
+    from_: Annotated[str, Meta(pattern=_DATE)] | None = None
+    before: Annotated[str, Meta(pattern=_DATE)] | None = None
+
+
+class Lookup(Strict, frozen=True):
+    """A table of fixed answers that ``syncd lookup load`` fills from a CSV file."""
+
+    columns: Annotated[tuple[str, ...], Meta(min_length=1, max_length=20)]
+    needed: Needed = Needed()
+
+
+class Staging(Strict, frozen=True):
+    """Tables in the target's database between the source and the entities.
+
+    With it the entities' queries run there, on ``schema``, and no more at the source.
+    """
+
+    tables: Annotated[dict[Name, StagedTable], Meta(min_length=1, max_length=100)]
+    schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "staging"
+    lookups: Annotated[dict[Name, Lookup], Meta(max_length=100)] = {}
+    timeout_s: Seconds = 3600.0  # of one table; the job that restores a dump has no more
+
+
 class Retention(Strict, frozen=True):
     """How long the ledger keeps what grows. Days."""
 
@@ -237,3 +271,4 @@ class Config(Strict, frozen=True):
     deletes: Deletes = Deletes()
     limits: Limits = Limits()
     report: Report | None = None
+    staging: Staging | None = None

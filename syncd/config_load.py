@@ -20,7 +20,7 @@ import yaml
 from msgspec import Struct
 
 from syncd import config_references, config_rules, config_shape, config_yaml
-from syncd.config import Config, FilesSource, Secret, Strict
+from syncd.config import Config, FilesSource, Secret, Staging, Strict
 from syncd.config_references import Problem
 from syncd.config_serve import Service
 from syncd.config_yaml import Path
@@ -168,7 +168,16 @@ def _anchored(config: Config, folder: FilePath) -> Config:
         else entity
         for name, entity in config.entities.items()
     }
-    return msgspec.structs.replace(config, entities=entities)
+    staging = config.staging and _anchored_staging(config.staging, folder)
+    return msgspec.structs.replace(config, entities=entities, staging=staging)
+
+
+def _anchored_staging(staging: Staging, folder: FilePath) -> Staging:
+    tables = {
+        name: msgspec.structs.replace(table, from_=str(folder / table.from_))
+        for name, table in staging.tables.items()
+    }
+    return msgspec.structs.replace(staging, tables=tables)
 
 
 def _secrets(value: object) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from syncd import config_rules_ends, config_rules_schedule
+from syncd import config_rules_ends, config_rules_schedule, config_rules_staging
 from syncd.config import (
     AnySource,
     Collation,
@@ -319,6 +319,7 @@ def _edges(config: Config) -> Found:
 _RULES: Final[tuple[Callable[[Config], Found], ...]] = (
     *config_rules_ends.RULES,
     *config_rules_schedule.RULES,
+    *config_rules_staging.RULES,
     _folded_keys,
     _tables,
     _sources,

@@ -243,6 +243,15 @@ class ClaimView(Struct, frozen=True):
     finished_at: str
 
 
+class LookupReport(Struct, frozen=True):
+    """A lookup was loaded: rows now and before, and keys that have more than one."""
+
+    name: str
+    rows: int
+    before: int
+    several: int
+
+
 class Backlog(Struct, frozen=True):
     """What waits: how many, and how long the oldest has."""
 

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 from msgspec import Struct
 
-from syncd.config import Config, FilesSource, PostgresSource, SqlServerSource
+from syncd.config import Config, FilesSource, PostgresSource, SqlServerSource, Staging
 from syncd.errors import ConfigError, DriftError, PermanentError, SourceError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Plan, Shape
@@ -33,6 +33,7 @@ from syncd.retry import Retry, with_backoff
 from syncd.sources.database_seen import database_seen
 from syncd.sources.dump_seen import dump_seen
 from syncd.sources.postgres import PostgresReader, Query
+from syncd.sources.upstream import Upstream
 from syncd.targets.postgres import PostgresTables
 
 _HASH_KEY: Final = "hash_key"
@@ -86,6 +87,8 @@ class Site:
         """The source; ``sequence`` is the position of a dump, which has none of its own."""
         config, origins = self.config, self._origins()
         rows = config.limits.batch_rows
+        if config.staging is not None:
+            return self._staging(config.staging, origins)
         if isinstance(config.source, FilesSource):
             from syncd.sources.files import Dump  # noqa: PLC0415
 
@@ -131,10 +134,43 @@ class Site:
             return await database_seen(source)
         return ""
 
+    def _staging(self, staging: Staging, origins: Mapping[str, "str | Query"]) -> Source:
+        """A source whose rows are copied beside the target first, and read there."""
+        from syncd.sources.staging import StagingSource  # noqa: PLC0415
+
+        target = self.config.target
+        beside = PostgresSource(
+            dsn=target.dsn,
+            connect_timeout_s=target.connect_timeout_s,
+            prepared_statements=target.prepared_statements,
+        )
+        return StagingSource(
+            staging,
+            self._upstream(),
+            PostgresReader(beside, origins),
+            self.connections,
+            queries={
+                name: _query(f"staging.tables.{name}", Path(table.from_)).text
+                for name, table in staging.tables.items()
+            },
+            origins=origins,
+        )
+
+    def _upstream(self) -> Upstream:
+        source = self.config.source
+        if isinstance(source, SqlServerSource):
+            from syncd.sources.odbc_upstream import OdbcUpstream  # noqa: PLC0415
+
+            return OdbcUpstream(source)
+        from syncd.sources.postgres_upstream import PostgresUpstream  # noqa: PLC0415
+
+        assert isinstance(source, PostgresSource), "the configuration's rules refuse files"
+        return PostgresUpstream(source)
+
     def _origins(self) -> Mapping[str, "str | Query"]:
         """Where each entity comes from; a ``.sql`` file is read here."""
         return {
-            name: _query(name, Path(e.from_)) if e.from_.endswith(".sql") else e.from_
+            name: _query(f"entities.{name}", Path(e.from_)) if e.from_.endswith(".sql") else e.from_
             for name, e in self.config.entities.items()
         }
 
@@ -235,10 +271,10 @@ class Prepared(Struct):
     errors: dict[str, PermanentError] = {}
 
 
-def _query(name: str, path: Path) -> Query:
+def _query(place: str, path: Path) -> Query:
     try:
         return Query(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"entities.{name}.from: the query {path.name} cannot be read ({type(error).__name__})"
+            f"{place}.from: the query {path.name} cannot be read ({type(error).__name__})"
         ) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from syncd.config import Config
@@ -14,6 +15,7 @@ from syncd.reports import (
     HeldView,
     InitReport,
     Left,
+    LookupReport,
     MorningReport,
     RunReport,
     StatusReport,
@@ -56,6 +58,9 @@ class App(Protocol):
 
     async def explain(self, entity: str, key: Sequence[str]) -> ExplainReport:
         """All about one record."""
+
+    async def load_lookup(self, name: str, path: Path) -> LookupReport:
+        """Put a file's rows in the place of what a lookup holds."""
 
     async def conflicts(self, select: Select, *, status: str) -> list[ConflictView]:
         """Conflicts of a status, or all."""

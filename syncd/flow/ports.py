@@ -7,7 +7,7 @@ spans a yield that way.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -112,6 +112,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Release everything; may be called twice."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A source that has more to say of an entity than its rows."""
+
+    def notes(self, entity: str) -> tuple[str, ...]:
+        """Sentences for the entity's report, without values; complete once it is open."""
 
 
 class Tx(Protocol):

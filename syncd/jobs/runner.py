@@ -16,7 +16,7 @@ from syncd.flow.guard import Bounds
 from syncd.flow.keys import display_key
 from syncd.flow.model import Counts, Plan, Shape
 from syncd.flow.pipeline import Ended, Entity, Ground, Pass, foremost
-from syncd.flow.ports import Decisions, Lease, Snapshot, Source, Unit
+from syncd.flow.ports import Decisions, Lease, Noting, Snapshot, Source, Unit
 from syncd.ledger.reviews import Decided
 from syncd.ledger.runs import Closing, Pinned, Started
 from syncd.logs import Log
@@ -218,7 +218,7 @@ class Runner:
                     }
         finally:
             await source.close()
-        reports = {e.plan.name: self._told(e, notes.get(e.plan.name, "")) for e in ended}
+        reports = {e.plan.name: self._told(e, _notes(e, notes, source)) for e in ended}
         for name, refusal in errors.items():
             reports[name] = EntityReport(name, "refused", Counts(), 0.0, (str(refusal),))
         in_order = tuple(reports[name] for name in chosen if name in reports)
@@ -298,9 +298,9 @@ class Runner:
             forced=forced,
         )
 
-    def _told(self, ended: Ended, note: str) -> EntityReport:
+    def _told(self, ended: Ended, before: Sequence[str]) -> EntityReport:
         """An entity's end as a report; the log gets the same without samples."""
-        notes = [*([note] if note else []), *ended.notes]
+        notes = [*before, *ended.notes]
         if ended.error is not None:
             notes.append(str(ended.error))
         status = "completed" if ended.error is None else "failed"
@@ -331,6 +331,13 @@ class Runner:
 
 def _describing(source: Source, name: str) -> Callable[[], Awaitable[Shape]]:
     return lambda: source.describe(name)
+
+
+def _notes(ended: Ended, drifts: Mapping[str, str], source: Source) -> list[str]:
+    """What was to be said of an entity before it was begun."""
+    name = ended.plan.name
+    said = source.notes(name) if isinstance(source, Noting) else ()
+    return [note for note in (drifts.get(name, ""), *said) if note]
 
 
 def _assert_parents(prepared: Prepared, plan: Plan) -> None:

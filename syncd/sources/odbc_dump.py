@@ -69,7 +69,7 @@ class DumpWatch:
                 return await self._of_server(session)
             if self._config.dialect == "postgres":
                 rows = await session.rows(_DOING, sql.STAND_IN)
-                return _stand_in(str(rows[0][0]), live=self._config.content == "live")
+                return stand_in(str(rows[0][0]), live=self._config.content == "live")
         return Dump("", 0)
 
     async def _of_server(self, session: Session) -> Dump:
@@ -136,7 +136,8 @@ def position_of(moment: str) -> int:
     return since.days * 86_400 * _US_PER_S + since.seconds * _US_PER_S + since.microseconds
 
 
-def _stand_in(comment: str, *, live: bool) -> Dump:
+def stand_in(comment: str, *, live: bool) -> Dump:
+    """The dump that the comment of a stand-in's database tells; other words tell nothing."""
     if not comment[:1].isdigit():  # said for people
         return Dump("", 0)
     return Dump("" if live else comment, position_of(comment))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -23,6 +24,7 @@ from syncd.reports import (
     HeldView,
     HistoryLine,
     InitReport,
+    LookupReport,
     Mismatch,
     MorningEntity,
     MorningReport,
@@ -189,6 +191,10 @@ class FakeApp:
             columns=(COLUMN,),
             history=(HistoryLine("2026-01-01", 11, "inserted", "", ("name",), ()),),
         )
+
+    async def load_lookup(self, name: str, path: Path) -> LookupReport:
+        await self._note("load_lookup", name, path.name)
+        return LookupReport(name, rows=5, before=4, several=1)
 
     async def conflicts(self, select: frozenset[str] | None, *, status: str) -> list[ConflictView]:
         await self._note("conflicts", select, status)

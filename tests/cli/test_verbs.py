@@ -25,7 +25,8 @@ VERBS: Final = {
     "init", "validate", "plan", "diff", "run", "serve", "status", "report", "resync", "verify",
     "explain",
     "conflicts list", "conflicts show", "conflicts resolve",
-    "deletes list", "deletes approve", "deletes reject", "config show", "config schema",
+    "lookup load", "deletes list", "deletes approve", "deletes reject", "config show",
+    "config schema",
 }  # fmt: skip
 DAEMON: Final = {"serve"}  # ends by a signal and answers nothing; tests/daemon has its tests
 GLOBALS: Final = (
