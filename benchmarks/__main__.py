@@ -16,6 +16,7 @@ from benchmarks.files_cases import Files
 from benchmarks.odbc_case import through_odbc
 from benchmarks.results import Case, Results
 from benchmarks.scale_case import scaled
+from benchmarks.scrape_case import scraped
 from benchmarks.stage import BenchError, Stage, server_settings
 from benchmarks.tables_cases import Tables
 from syncd import embedded
@@ -111,6 +112,7 @@ def _steps(stage: Stage, asked: Asked, results: Results) -> Steps:
         **{name: peer(name) for name in peers.NAMES},
         "files": files.cases,
         "odbc": lambda: through_odbc(stage, asked.rows),
+        "scrape": lambda: scraped(stage, asked.rows),
     }
     if asked.scale:
         steps["scale"] = lambda: scaled(stage, asked.rows * SCALE, results.find("no_change"))
@@ -145,6 +147,7 @@ def _asked(words: Sequence[str] | None) -> Asked:
             "everything",
             "files",
             "odbc",
+            "scrape",
             "scale",
         ],
     )

@@ -22,6 +22,7 @@ from syncd.ledger.claims import Claims
 from syncd.ledger.pulse import Pulse
 from syncd.ledger.standings import Standings
 from syncd.metrics import Metrics
+from syncd.metrics_listener import MetricsListener
 from syncd.site import Site
 from syncd.vitals import PipelineFacts, Vitals
 
@@ -33,7 +34,7 @@ def build(settings: Settings, load: Callable[[], Settings]) -> Daemon:
     vitals = Vitals(time.monotonic)
     metrics = Metrics(vitals=vitals, lines_dropped=logs.lines_dropped)
     pipelines = [_pipeline(config, settings, vitals, metrics) for config in settings.pipelines]
-    parts: list[Part] = []  # the listener and whatever else lives as long as the process
+    parts: list[Part] = [*_scraped(settings, metrics)]  # and whatever lives as long as the process
     daemon = Daemon(settings, pipelines, parts, vitals, load)
     parts.append(_listener(daemon, pipelines, vitals, metrics))
     return daemon
@@ -51,6 +52,11 @@ def _listener(
         lambda: daemon.settings.pipelines,
         lambda name: loops[f"pipeline:{name}"].wake(),
     )
+
+
+def _scraped(settings: Settings, metrics: Metrics) -> Sequence[Part]:
+    found = settings.service.metrics
+    return () if found is None else (MetricsListener(metrics, found.host, found.port),)
 
 
 def _pipeline(config: Config, settings: Settings, vitals: Vitals, metrics: Metrics) -> PipelineLoop:

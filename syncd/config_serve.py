@@ -53,6 +53,13 @@ class Http(Strict, frozen=True):
     connections: Annotated[int, Meta(ge=1, le=10_000)] = 16
 
 
+class MetricsPort(Strict, frozen=True):
+    """Where ``/metrics`` is served by threads of its own, whatever the rest is busy with."""
+
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    host: str = "127.0.0.1"
+
+
 class Service(Strict, frozen=True):
     """The process. All of it has a default, so the file may be left out."""
 
@@ -61,6 +68,7 @@ class Service(Strict, frozen=True):
     poll_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0  # between two looks for work
     backoff_s_max: Annotated[float, Meta(ge=0.1, le=3600)] = 60.0  # before a broken one tries again
     http: Http = Http()
+    metrics: MetricsPort | None = None
 
 
 class Settings(Strict, frozen=True):

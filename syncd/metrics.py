@@ -2,7 +2,7 @@
 
 Counters move only after the commit that they tell of. Gauges are computed when they are asked
 for, from what was told last, so an age goes on growing while nothing happens. What is not known
-is left out, never told as 0.
+is left out, never told as 0. They may be asked for in another thread.
 
 Labels are closed sets. An entity has series of its own as long as all together stay below
 ``SERIES_MAX``; others share the label ``other``, counters only (case 97).
@@ -140,7 +140,7 @@ class Metrics(Collector):
         families = {m.name: _family(m) for m in METRICS if m.kind == "gauge" or m.name in _GIVEN}
         families["syncd_build_info"].add_metric([__version__], 1)
         views = {} if self._vitals is None else self._vitals.views()
-        for pipeline, meter in self._meters.items():
+        for pipeline, meter in list(self._meters.items()):
             for name, labels, value in meter.samples(views.get(pipeline)):
                 families[name].add_metric([meter.name, *labels], value)
         for name, value in self._of_process():
@@ -353,13 +353,13 @@ class PipelineMeter:
         yield from self._lags()
         vitals = {} if view is None else {vital.name: vital for vital in view.entities}
         leads = view is None or view.role is Role.LEADER
-        for name, entity in self.entities.items():
+        for name, entity in list(self.entities.items()):
             for metric, labels, value in self._of_entity(entity, vitals.get(name), leads=leads):
                 yield metric, (name, *labels), value
 
     def _lags(self) -> Iterator[Sample]:
         """Of the whole pipeline, so not before every entity has been read once."""
-        read = [entity.read_s for entity in self.entities.values()]
+        read = [entity.read_s for entity in list(self.entities.values())]
         known = [at_s for at_s in read if at_s is not None]
         if known and len(known) == len(read):
             lag_s = self._metrics.monotonic_s() - min(known)

@@ -33,7 +33,15 @@ SHORES: Final = {"sources", "targets", "ledger", "inbox", "publish"}
 BELOW_APP: Final = (
     SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site", "tenure", "vitals"}
 )
-BELOW_CLI: Final = BELOW_APP | {"daemon", "admin", "jobs", "config", "config_load", "config_serve"}
+BELOW_CLI: Final = BELOW_APP | {
+    "daemon",
+    "admin",
+    "jobs",
+    "config",
+    "config_load",
+    "config_serve",
+    "metrics_listener",
+}
 
 MAY_IMPORT: Final[dict[str, set[str]]] = {
     "": set(),
@@ -74,6 +82,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "meter": {"flow", "progress"},
     "metric_names": {"flow", "meter"},
     "metrics": {"", "errors", "flow", "meter", "metric_names", "vital_samples", "vitals"},
+    "metrics_listener": {"errors", "metrics"},
     "vital_samples": {"meter", "vitals"},
     "progress": set(),
     "vitals": {"reports"},

@@ -1,46 +1,42 @@
-"""Every panel and every rule, asked of a real Prometheus that scrapes a pipeline which has run."""
+"""Every panel and every rule, asked of a real Prometheus that scrapes a real daemon."""
 
 import re
+import signal
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Final
 
 import pytest
 import yaml
 from anyio import to_thread
+from msgspec import Struct
 
 from observability import alerts
-from syncd.ledger.standings import Standings
-from syncd.metrics import CONTENT_TYPE, Metrics
-from syncd.reports import Backlog
-from syncd.site import Site
-from syncd.vitals import Role, Vitals
+from syncd.app import connect
+from tests.daemon.process import Served
 from tests.observability import harbour
-from tests.observability.prometheus import RULES, Prometheus, watching
+from tests.observability.prometheus import RULES, Prometheus, free_port, watching
 from tests.observability.test_dashboards import PANELS
 
 # Only while an entity is read, which in these few rows is over before it can be scraped.
 PASSING: Final = ("syncd_run_eta_seconds",)
+NIGHTLY: Final = 'schedule: {cron: "0 4 * * *", timezone: Europe/London}'
 
 
-def served(metrics: Metrics) -> ThreadingHTTPServer:
-    """The metrics on a port of loopback."""
+class Harbour(Struct):
+    """What ``Served`` needs of a place."""
 
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            text = metrics.text()
-            self.send_response(200)
-            self.send_header("Content-Type", CONTENT_TYPE)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+    config: Path
 
-        def log_message(self, *words: object) -> None:
-            """Nothing."""
 
-    return ThreadingHTTPServer(("127.0.0.1", 0), Page)
+class Watched(Struct):
+    """A daemon, and the Prometheus that has seen both nights."""
+
+    prometheus: Prometheus
+    daemon: Served
+    target: str
 
 
 def plain(expr: str, run_id: str) -> str:
@@ -54,42 +50,37 @@ def plain(expr: str, run_id: str) -> str:
 
 
 @pytest.fixture
-async def scraped(tmp_path: Path, pg_dsn: str) -> AsyncIterator[Prometheus]:
-    """A Prometheus that has seen both nights of a pipeline."""
-    config = harbour.load(harbour.configure(tmp_path, pg_dsn))
-    vitals = Vitals(lambda: 0.0)
-    facts = vitals.pipeline(config.pipeline, config.entities)
-    metrics = Metrics(vitals=vitals, lines_dropped=lambda: 0)
-    meter = metrics.pipeline(config.pipeline, "files", config.entities)
-    server, site = served(metrics), Site(config)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        with watching(f"127.0.0.1:{server.server_port}", tmp_path) as prometheus:
-            await harbour.two_nights(tmp_path, pg_dsn, site, meter)
-            meter.stands(
-                await Standings(site.connections, config.pipeline, config.ledger.schema).read()
-            )
-            facts.take_role(Role.LEADER)
-            facts.next_due_s, facts.stale_after_s = 1.0, 20.0
-            facts.waits(claims=Backlog(1, 2.0), outbox=Backlog(3, 4.0))
-            for name in config.entities:
-                facts.look(name, "completed", 1.0, 1700.0)
+async def watched(tmp_path: Path, pg_dsn: str) -> AsyncIterator[Watched]:
+    """Both nights, asked for by SIGHUP; Prometheus has scraped what they left."""
+    path = harbour.configure(tmp_path, pg_dsn, NIGHTLY)
+    harbour.first_dump(tmp_path)
+    async with connect(harbour.load(path)) as app:
+        await app.init()
+    port = free_port()
+    (tmp_path / "service.yaml").write_text(
+        f"metrics: {{port: {port}}}\nhttp: {{port: 0}}\n", "utf-8"
+    )
+    target = f"127.0.0.1:{port}"
+    with Served(Harbour(path), arguments=("--service", str(tmp_path / "service.yaml"))) as daemon:  # type: ignore[arg-type]
+        await to_thread.run_sync(lambda: daemon.wait("leadership_taken"))
+        with watching(target, tmp_path) as prometheus:
+            ran = 'sum(syncd_runs_total{status="completed"}) >= 1'
+            daemon.signal(signal.SIGHUP)
             await to_thread.run_sync(
-                lambda: prometheus.until(
-                    lambda: bool(prometheus.value_of("count_over_time(syncd_fresh[1m]) > 4")),
-                    "it has scraped the end of the second night",
-                )
+                lambda: prometheus.until(lambda: bool(prometheus.value_of(ran)), "a first night")
             )
-            yield prometheus
-    finally:
-        await site.close()
-        server.shutdown()
-        server.server_close()
+            harbour.second_dump(tmp_path)
+            await harbour.staff_edit(pg_dsn)
+            daemon.signal(signal.SIGHUP)
+            left = "sum(syncd_deletes_held) == 6 and sum(count_over_time(syncd_dlq_depth[1m])) > 9"
+            await to_thread.run_sync(
+                lambda: prometheus.until(lambda: bool(prometheus.value_of(left)), "a second one")
+            )
+            yield Watched(prometheus, daemon, target)
 
 
 def check_panels(prometheus: Prometheus) -> None:
-    """Each panel has numbers, and none of them is of another pipeline."""
+    """Each panel has numbers, named as its legend says."""
     [run] = prometheus.value_of("max by (pipeline) (syncd_run_id)")
     empty = []
     for board, panel in PANELS:
@@ -115,6 +106,27 @@ def check_rules(prometheus: Prometheus) -> None:
     assert len(told) == len(recorded) + len(alerts.ALERTS)
 
 
-async def test_every_panel_and_rule_has_numbers_in_a_real_prometheus(scraped: Prometheus) -> None:
-    await to_thread.run_sync(check_panels, scraped)
-    await to_thread.run_sync(check_rules, scraped)
+def check_what_waits(prometheus: Prometheus) -> None:
+    """An alert is on its way for what the second night left."""
+    waiting = prometheus.value_of("ALERTS{alertname='SyncdDeletesHeld'}")
+    assert [series["metric"]["entity"] for series in waiting] == ["berths"]
+    assert prometheus.value_of("sum(syncd_conflicts_open)")[0]["value"][1] == "1"
+    assert prometheus.value_of("sum(syncd_leader)")[0]["value"][1] == "1"
+
+
+def check_the_page(target: str) -> None:
+    """Numbers and nothing else are served there, and no version of anything (case 98)."""
+    with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+        assert answer.headers["Server"] == "syncd"
+        assert target.encode() not in answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://{target}/health", timeout=10)
+
+
+async def test_every_panel_and_rule_has_numbers_of_a_real_daemon(watched: Watched) -> None:
+    await to_thread.run_sync(check_panels, watched.prometheus)
+    await to_thread.run_sync(check_rules, watched.prometheus)
+    await to_thread.run_sync(check_what_waits, watched.prometheus)
+    await to_thread.run_sync(check_the_page, watched.target)
+    watched.daemon.signal(signal.SIGTERM)
+    assert await to_thread.run_sync(watched.daemon.ended) == 0
