@@ -87,7 +87,7 @@ def _bench(config: Config, facts: PipelineFacts, metrics: Metrics, loop: Pipelin
 
     def led(lease: Lease) -> Sequence[Forever]:
         """What runs only on the leader, under its lease."""
-        agenda = Agenda(site.connections, name, schema, lease)
+        agenda = Agenda(site.connections, name, schema, lease, site.retry)
         return [*_inboxes(schedule, site, agenda, facts, loop.wake)]
 
     return Bench(

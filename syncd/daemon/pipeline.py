@@ -10,6 +10,7 @@ reason, and the others in the process never notice.
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeAlias
 
 import anyio
@@ -283,7 +284,7 @@ class PipelineLoop:
                 await self._wished.wait()
             self._wished = anyio.Event()
             for origin, by in list(self._wishes.items()):
-                await bench.claims.ask(None, origin, by)
+                await bench.retry(partial(bench.claims.ask, None, origin, by))
                 if self._wishes.get(origin) == by:
                     del self._wishes[origin]
             self.wake()

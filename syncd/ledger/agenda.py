@@ -13,6 +13,7 @@ from syncd.ledger.claims import ASK
 from syncd.ledger.fence import fenced
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
+from syncd.retry import Retry
 
 _NOTED = "SELECT value FROM syncd_setting WHERE name = $1"
 _NOTE = "INSERT INTO syncd_setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
@@ -34,10 +35,16 @@ _FORM: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Agenda:
-    """The marks of one pipeline. All of it raises FencedError once another instance leads."""
+    """The marks of one pipeline. All of it raises FencedError once another instance leads.
 
-    def __init__(self, connections: Connections, pipeline: str, schema: str, lease: Lease) -> None:
+    ``retry`` may repeat each of them: a mark that stood already claims nothing again.
+    """
+
+    def __init__(
+        self, connections: Connections, pipeline: str, schema: str, lease: Lease, retry: Retry
+    ) -> None:
         self._connections = connections
+        self._retry = retry
         self._pipeline = pipeline
         self._schema = schema
         self._lease = lease
@@ -83,9 +90,12 @@ class Agenda:
         return bool(await self._within(marked))
 
     async def _within(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        doing = "noting what is due"
-        async with fenced(self._connections, self._schema, self._lease, doing) as connection:
-            return await work(connection)
+        async def once() -> Any:
+            doing = "noting what is due"
+            async with fenced(self._connections, self._schema, self._lease, doing) as connection:
+                return await work(connection)
+
+        return await self._retry(once)
 
     def _name(self, kind: str) -> str:
         return f"{kind}/{self._pipeline}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -151,6 +152,11 @@ class Served:
             int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")
         )
 
+    def virtual_bytes(self) -> int:
+        """Address space that it has now."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[0])
+        return pages * resource.getpagesize()
+
     def _read(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
@@ -168,6 +174,18 @@ class Served:
         """Events of that name with these fields, so far."""
         with self._more:
             return [e for e in self.events if e["event"] == name and fields.items() <= e.items()]
+
+    def wait_for_any(self, *names: str) -> Event:
+        """The first event of any of these names."""
+        end_s = time.monotonic() + WAIT_S
+        with self._more:
+            while True:
+                for event in self.events:
+                    if event["event"] in names:
+                        return event
+                left_s = end_s - time.monotonic()
+                assert left_s > 0, f"none of {names}: {''.join(self.said)}"
+                self._more.wait(left_s)
 
     def wait(self, name: str, number: int = 1, **fields: object) -> Event:
         """The event of that name and these fields, the ``number``-th of them."""

@@ -31,7 +31,7 @@ async def led(site: Site) -> tuple[Lease, Agenda]:
         await site.runs.release(Lease("one", held["holder"], held["epoch"]))
     lease = await site.runs.acquire("test", 60)
     assert lease is not None
-    return lease, Agenda(site.connections, "one", site.config.ledger.schema, lease)
+    return lease, Agenda(site.connections, "one", site.config.ledger.schema, lease, site.retry)
 
 
 async def test_a_due_time_is_claimed_once_by_whoever_leads(site: Site, place: Place) -> None:

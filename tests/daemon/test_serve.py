@@ -1,9 +1,11 @@
 """A daemon from its start to its end: claims, the configuration, signals."""
 
 import signal
+import sys
 import time
 from pathlib import Path
 
+import anyio
 import asyncpg
 import pytest
 
@@ -145,7 +147,7 @@ async def test_what_does_not_stop_in_its_grace_is_ended(place: Place, tmp_path: 
 
 
 async def test_what_rests_is_left_out_and_nothing_is_lost(place: Place) -> None:
-    """A paused entity is not run; a paused pipeline takes no claim until it goes on."""
+    """A paused entity is not run; a paused pipeline takes no claim, and nobody else its place."""
     pause = "INSERT INTO $ledger.syncd_pause VALUES ('one', $1, 'test', 'test')"
     await place.rows(pause, "staff")
     with Served(place) as daemon:
@@ -162,5 +164,8 @@ async def test_what_rests_is_left_out_and_nothing_is_lost(place: Place) -> None:
         assert await place.value(
             "SELECT count(*) FROM $ledger.syncd_claim WHERE status = 'waiting'"
         )
+        run = ("-m", "syncd", "run", "-c", str(place.config))
+        beside = await anyio.run_process([sys.executable, *run], check=False)
+        assert beside.returncode == Exit.FENCED, beside.stderr
         await place.rows("DELETE FROM $ledger.syncd_pause")
         daemon.wait("entity_ended", entity="staff", status="completed")
