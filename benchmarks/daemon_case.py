@@ -54,7 +54,7 @@ class Daemon:
         self.begun_s = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603 - our own arguments
             [*command, "--log-format", "json", "--log-level", "info"],
-            env=os.environ | environ,
+            env=os.environ | {"SYNCD_HTTP__PORT": "0"} | environ,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )

@@ -128,6 +128,11 @@ class Shell:
 
     def serve(self, build: Build, files: Sequence[Path], service: Path | None) -> NoReturn:
         """Be the daemon of these pipelines until a signal ends it; leave with 0 then."""
+        if self.options.select or self.options.exclude:
+            raise ConfigError(
+                "--select and --exclude: a daemon keeps all entities in step",
+                hint="let entities rest through the API, or take them out of the configuration",
+            )
         paths = tuple(files) or (self.options.config,)
         settings = self._settings(paths, service)
         with failpoints.armed(self._environ.get(failpoints.VARIABLE, ""), told=_fired) as armed:

@@ -58,7 +58,11 @@ class Work(Protocol):
 
 
 class Bench(Struct, frozen=True):
-    """All that one pipeline works with under one configuration; ``close`` ends it."""
+    """All that one pipeline works with under one configuration; ``close`` ends it.
+
+    What one of ``led`` raises ends the leadership, and with it the run that is under way: trouble
+    that may pass is its own business.
+    """
 
     entities: tuple[str, ...]
     interval_s: float | None

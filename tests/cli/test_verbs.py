@@ -362,3 +362,10 @@ def test_the_module_is_the_program() -> None:
         [sys.executable, "-m", "syncd", "--version"], check=True, capture_output=True, text=True
     )
     assert shown.stdout == f"syncd {__version__}\n"
+
+
+def test_a_daemon_keeps_all_entities_in_step(syncd: Syncd) -> None:
+    """A selection would be forgotten by whoever reads the command a year later."""
+    result = syncd("serve", "--select", "countries")
+    assert result.exit_code == 2
+    assert "a daemon keeps all entities in step" in result.stderr

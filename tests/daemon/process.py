@@ -45,10 +45,10 @@ class Place:
         self.deliver(20)
         self.write()
 
-    def write(self, *, more: str = "", prepared: bool = True) -> None:
-        """The configuration, with ``more`` of it."""
+    def write(self, *, more: str = "", prepared: bool = True, dsn: str = "") -> None:
+        """The configuration, with ``more`` of it; the target by another way than ours."""
         text = _CONFIG.format(
-            name=self.name, dump=self.dump, dsn=self.dsn, ttl_s=self.ttl_s, more=more,
+            name=self.name, dump=self.dump, dsn=dsn or self.dsn, ttl_s=self.ttl_s, more=more,
             prepared=str(prepared).lower(), schema=self.schema,
         )  # fmt: skip
         self.config.write_text(text, "utf-8")
