@@ -168,7 +168,10 @@ async def _over_https(url: str, certificates: str | None) -> bytes:
         ):
             if answer.status != 200:  # noqa: PLR2004 - the one status that brings it
                 raise TransientError(f"the key set for tokens: status {answer.status}")
-            return _bounded(await answer.content.read(DOCUMENT_BYTES_MAX + 1))
+            document = b""
+            async for piece in answer.content.iter_any():
+                document = _bounded(document + piece)
+            return document
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise TransientError(f"the key set for tokens: {type(error).__name__}") from error
 
