@@ -14,6 +14,11 @@ Name = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="lower case, at most 63 long")
 ]
 _DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_PLAIN: Final = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
+Table = Annotated[
+    str,
+    Meta(pattern=rf"^(?:{_PLAIN}\.)?{_PLAIN}$", description="table or schema.table in plain names"),
+]
 Rows = Annotated[int, Meta(ge=1, le=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -172,12 +177,60 @@ class Merge(Strict, frozen=True):
     target_updated: str | None = None  # timestamps only: the target's column
 
 
+class Link(Strict, frozen=True):
+    """The target's table that says which row of it is which record of the source.
+
+    ``type`` is what stands in its column ``entity_type``; ``updated`` is the document's column that
+    is carried into ``source_updated_at``, and is never a reason to write.
+    """
+
+    table: Table
+    type: Annotated[str, Meta(min_length=1, max_length=255)]
+    updated: str | None = None
+
+
+class Part(Strict, frozen=True):
+    """A table whose rows belong to a root; ``on`` is its column that holds the root's id.
+
+    one: its ``columns`` (the table's name to the document's) are columns of the document.
+    many: its rows are one column of the document, a list of ``fields``, matched by ``key``.
+    append: like many, but rows are only ever added, by syncd and by others alike.
+    """
+
+    into: Table
+    on: str
+    rows: Literal["one", "many", "append"] = "one"
+    id: str = "id"
+    columns: dict[str, str] = {}
+    key: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    ignore: dict[str, tuple[str, ...]] = {}  # append: rows of these authors are nobody's edit
+    touch: tuple[str, ...] = ()
+
+
+class Aggregate(Strict, frozen=True):
+    """A root with its parts: one document, one fingerprint, one transaction.
+
+    ``twins`` are lists of the root's columns, ``column`` or ``date(column)``, that find the row of
+    a record which is not linked yet. ``touch`` are columns set to the time of each write of ours.
+    ``refers`` names, per column of the root, the entity whose row it points to.
+    """
+
+    link: Link
+    id: str = "id"
+    twins: tuple[Annotated[tuple[str, ...], Meta(min_length=1)], ...] = ()
+    touch: tuple[str, ...] = ()
+    refers: dict[str, str] = {}
+    parts: Annotated[dict[Name, Part], Meta(max_length=20)] = {}
+
+
 class Entity(Strict, frozen=True, rename={"from_": "from"}):
     """One kind of record."""
 
     from_: str
     key: Annotated[tuple[str, ...], Meta(min_length=1, max_length=8)]
     into: str
+    aggregate: Aggregate | None = None  # the target keeps a record in several tables
     columns: dict[str, str | ColumnConfig] = {}
     only: tuple[str, ...] = ()  # map just these columns; all where empty
     transform: str | None = None

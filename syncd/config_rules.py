@@ -24,6 +24,7 @@ from syncd.config import (
     SqlServerSource,
 )
 from syncd.config_references import Found, Problem
+from syncd.config_rules_aggregates import aggregates
 from syncd.config_rules_schedule import known_zone
 from syncd.config_shape import did_you_mean
 from syncd.config_yaml import Path
@@ -331,4 +332,5 @@ _RULES: Final[tuple[Callable[[Config], Found], ...]] = (
     _transforms,
     _soft_deletes,
     _needs,
+    aggregates,
 )

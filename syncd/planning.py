@@ -132,6 +132,8 @@ def _column(config: Config, entity: Entity, name: str, pinned: str, target: Shap
             strip=given.strip,
             null_values=given.null_values,
         )
+    if into in target and target[into].type.items and not entity.transform:
+        type_ = target[into].type  # the rows of a part, whatever the source makes of them
     return Column(name, into, type_, _ownership(entity, name, into))
 
 
@@ -141,6 +143,8 @@ def _kind_of(pinned: str) -> ColumnType:
 
 
 def _ownership(entity: Entity, name: str, into: str) -> Ownership:
+    if entity.aggregate is not None and entity.aggregate.link.updated == into:
+        return Ownership.COMPUTED  # carried into the link, never a reason to write
     return entity.ownership.get(name, entity.ownership.get(into, Ownership.MERGE))
 
 

@@ -28,12 +28,15 @@ from syncd.ledger.reviews import Reviews
 from syncd.ledger.runs import Pinned, Runs, not_initialised
 from syncd.pg.connect import Connection, Connections, open_connection
 from syncd.pg.errors import translate
-from syncd.planning import complete, load_transform, map_columns, parents_of
+from syncd.planning import complete, deletes_of, load_transform, map_columns, parents_of
 from syncd.retry import Retry, with_backoff
 from syncd.sources.database_seen import database_seen
 from syncd.sources.dump_seen import dump_seen
 from syncd.sources.postgres import PostgresReader, Query
 from syncd.sources.upstream import Upstream
+from syncd.targets.aggregates import PostgresAggregates
+from syncd.targets.by_entity import Tables, TablesByEntity
+from syncd.targets.layout import layout_of
 from syncd.targets.postgres import PostgresTables
 
 _HASH_KEY: Final = "hash_key"
@@ -50,9 +53,7 @@ class Site:
         self.holder = f"{socket.gethostname()}/{getpid()}/{uuid.uuid4().hex[:8]}"
         # One connection per writer, one for the scan of the ledger, two to look and to note.
         self.connections = Connections(self.open_target, size_max=config.limits.writers + 3)
-        self.target = PostgresTables(
-            self.connections, {name: e.into for name, e in config.entities.items()}
-        )
+        self.target = self._target()
         self.ledger = PostgresLedger(self.connections, config.ledger.schema)
         self.runs = Runs(self.connections, config.pipeline, config.ledger.schema)
         ledger = (self.connections, config.pipeline, config.ledger.schema)
@@ -63,6 +64,20 @@ class Site:
         self.audit = Audit(*ledger)
         limits = config.limits
         self.retry: Retry = with_backoff(limits.retries, limits.retry_budget_s)
+
+    def _target(self) -> Tables:
+        """The target's tables; what lies in several of them is kept by an adapter of its own."""
+        entities = self.config.entities
+        flat = PostgresTables(self.connections, {name: e.into for name, e in entities.items()})
+        layouts = {
+            name: layout_of(entities, name, deletes_of(self.config, entity))
+            for name, entity in entities.items()
+            if entity.aggregate is not None
+        }
+        if not layouts:
+            return flat
+        aggregates = PostgresAggregates(self.connections, layouts)
+        return TablesByEntity(flat, aggregates, frozenset(layouts))
 
     async def open_target(self) -> Connection:
         """A connection to the target.

@@ -136,7 +136,7 @@ class Decider:
     async def decide_removal(self, tx: Tx, keys: Sequence[bytes]) -> Batch:
         """Judge records that the source provably lacks."""
         batch = Batch(await self._ledger.lock(tx, self.plan, keys))
-        targets = await self._target.lock(tx, self.plan, keys)
+        targets = (await self._target.lock(tx, self.plan, keys)).rows
         batch.locked = targets
         await failpoint("decide.absent_locked")
         held = self._hashes_held(targets)
@@ -227,9 +227,17 @@ class Decider:
             batch.settled.append(settled)
             if settled.decision.outcome is Outcome.WAITING:
                 batch.again.append(change.read.key)
-        targets = await self._target.lock(tx, self.plan, [c.read.key for c, _, _ in ready])
-        batch.locked = targets
+        drafted = {change.read.key: row for change, row, _ in ready}
+        locked = await self._target.lock(tx, self.plan, [*drafted], drafted)
+        targets = batch.locked = locked.rows
         await failpoint("decide.rows_locked")
+        if locked.unclear or locked.gone:
+            batch.settled += self._unclear(ready, locked.unclear)
+            ready = [
+                (_remembered(change, locked.gone), row, incomplete)
+                for change, row, incomplete in ready
+                if change.read.key not in locked.unclear
+            ]
         hashes = self._hashes([(change.read.key, row) for change, row, _ in ready], targets)
         for (change, row, incomplete), both in zip(ready, hashes, strict=True):
             decision = self._merged(change, row, targets.get(change.read.key), both)
@@ -237,6 +245,16 @@ class Decider:
                 decision = replace(decision, entry=replace(decision.entry, open=True))
                 batch.again.append(change.read.key)
             batch.settled.append(Settled(change.read.key, row, decision))
+
+    def _unclear(
+        self, ready: Sequence[tuple["_Changed", Row, bool]], unclear: Mapping[bytes, str]
+    ) -> list[Settled]:
+        """Records parked because the target has more than one row that may be theirs."""
+        return [
+            self.parked(change.read.key, change.entry, Outcome.CONFLICT, reason)
+            for change, _, _ in ready
+            if (reason := unclear.get(change.read.key))
+        ]
 
     def _hashes(
         self, drafts: Sequence[tuple[bytes, Row]], targets: Mapping[bytes, Row]
@@ -328,6 +346,15 @@ class _Changed(Struct, frozen=True, gc=False):
     read: Read
     entry: Entry | None
     fingerprint: bytes
+
+
+def _remembered(change: _Changed, gone: frozenset[bytes]) -> _Changed:
+    """The change, with what the target remembers of a row where the ledger knows of none."""
+    entry = change.entry
+    if change.read.key not in gone or (entry is not None and entry.state is not State.NONE):
+        return change
+    known = replace(entry or Entry(key=change.read.key), state=State.TGT_DELETED)
+    return replace(change, entry=known)
 
 
 def _is_ascii(value: Value) -> bool:

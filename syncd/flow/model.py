@@ -46,6 +46,8 @@ class ColumnType(Struct, frozen=True):
     zone of local times (TIMESTAMPTZ read from text without an offset). ``fold`` says what a local
     time that occurs twice or never means. ``empty_as_null`` reads '' as NULL (always so for every
     kind but TEXT). ``null_values`` are further source texts, before conversion, that mean NULL.
+    ``items`` (JSON only) are the fields, sorted by name, of a list of rows: the rows of a part of
+    an aggregate. They are put in order by the fields named in ``order``; no rows at all are NULL.
     """
 
     kind: Kind = Kind.TEXT
@@ -55,6 +57,15 @@ class ColumnType(Struct, frozen=True):
     empty_as_null: bool = False
     strip: bool = False
     null_values: tuple[str, ...] = ()
+    items: tuple["Item", ...] = ()
+    order: tuple[str, ...] = ()
+
+
+class Item(Struct, frozen=True):
+    """A field of the rows that a JSON column holds."""
+
+    name: str
+    type: ColumnType
 
 
 class Ownership(StrEnum):

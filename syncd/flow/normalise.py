@@ -11,7 +11,7 @@ out of ``Normaliser.row``.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from enum import StrEnum
@@ -257,6 +257,46 @@ def _converter(type_: ColumnType) -> Read:
             return _CONVERTERS[kind]
 
 
+def _rows(type_: ColumnType) -> Read:
+    """What makes the canonical list of rows of a part, of JSON text or of parsed JSON.
+
+    Each field is the canonical text of its own type or null; a field that a row lacks is null.
+    The rows are in the order of their keys, and then of all their fields, so that equal
+    collections are equal text.
+    """
+    fields = {item.name: _reader(item.type, Dialect.PYTHON) for item in type_.items}
+    first = [at for name in type_.order for at, known in enumerate(fields) if known == name]
+
+    def one(row: object) -> tuple[bytes | None, ...]:
+        if not isinstance(row, Mapping):
+            raise BadValue("not_rows")
+        if not fields.keys() >= row.keys():
+            raise BadValue("unknown_field")
+        values = [(read, row.get(name)) for name, read in fields.items()]
+        return tuple([None if v is None or read is None else read(v) for read, v in values])
+
+    def place(row: Sequence[bytes | None]) -> list[tuple[bool, bytes]]:
+        values = [*(row[at] for at in first), *row]
+        return [(value is not None, value or b"") for value in values]
+
+    def read(value: object) -> bytes | None:
+        if isinstance(value, bytes):
+            value = _parsed(value)
+        if not isinstance(value, list | tuple):
+            raise BadValue("not_rows")
+        rows = sorted((one(row) for row in value), key=place)
+        texts = [[None if field is None else field.decode() for field in row] for row in rows]
+        named = [dict(zip(fields, row, strict=True)) for row in texts]
+        return _encode_json(named) if named else None
+
+    return read
+
+
+def _parsed(value: bytes) -> object:
+    document = canonical.document(value)
+    return [] if document is None else _decode_json(document)
+
+
 def _python(type_: ColumnType) -> Read:
     """What makes canonical text of any object."""
     if type_.kind is Kind.JSON:
@@ -275,8 +315,10 @@ def _python(type_: ColumnType) -> Read:
 @lru_cache(maxsize=4096)
 def _reader(type_: ColumnType, dialect: Dialect) -> Read | None:
     """What is done to every value of a column that is neither NULL nor absent; None: nothing."""
-    if dialect is Dialect.TEXT:
-        read: Read | None = parser_of(type_)
+    if type_.items:
+        read: Read | None = _rows(type_)
+    elif dialect is Dialect.TEXT:
+        read = parser_of(type_)
     else:
         read = glance_of(type_) if dialect is Dialect.CANONICAL else _python(type_)
     return _with_nulls(type_, dialect, read) if type_.null_values else read
@@ -383,6 +425,7 @@ class Normaliser:
 
 
 _decode_json: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode_json: Final = msgspec.json.Encoder().encode
 _OBJECTS: Final[dict[Kind, Callable[[bytes], object]]] = {
     Kind.TEXT: bytes.decode,
     Kind.INTEGER: int,

@@ -130,6 +130,18 @@ class Cargo(Protocol):
     """Rows or entries, packed for ``load`` by the same adapter; opaque to the flow."""
 
 
+class Locked(Struct, frozen=True):
+    """What a target holds of the records that were asked for, under lock.
+
+    ``gone`` are records that had a row, as the target itself remembers, and staff deleted it.
+    ``unclear`` are those of which it cannot be told which row is theirs, with the reason.
+    """
+
+    rows: Mapping[bytes, Row]
+    gone: frozenset[bytes] = frozenset()
+    unclear: Mapping[bytes, str] = {}
+
+
 class Target(Protocol):
     """Written idempotently, inside a transaction that the ledger opened."""
 
@@ -148,10 +160,17 @@ class Target(Protocol):
     async def is_empty(self, plan: Plan) -> bool:
         """Whether the table holds no row at all."""
 
-    async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
+    async def lock(
+        self,
+        tx: Tx,
+        plan: Plan,
+        keys: Sequence[bytes],
+        drafts: Mapping[bytes, Row] | None = None,
+    ) -> Locked:
         """Lock the rows of ``keys`` in key order and return them in canonical text.
 
-        Keys without a row are left out.
+        Keys without a row are left out. ``drafts`` are what is to be written: by it a target that
+        keeps its own list of which row is whose may find the row of a record that is not in it.
         """
 
     async def write(

@@ -29,7 +29,7 @@ class Explainer:
         draft = await self._draft(plan, hasher, key)
         async with site.ledger.look() as tx:
             entries = await site.ledger.lock(tx, plan, [key])
-            targets = await site.target.lock(tx, plan, [key])
+            targets = (await site.target.lock(tx, plan, [key])).rows
         entry, target = entries.get(key), targets.get(key)
         history = await site.reviews.history(plan.entity_id, key, _HISTORY_MAX)
         _, first_run = await site.reviews.runs_of(plan.entity_id, key)

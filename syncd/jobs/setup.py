@@ -79,6 +79,7 @@ class Setup:
             if before is not None and before.target != entity.into:
                 await site.runs.forget(before.entity_id)
                 done.append(f"{name}: {entity.into} begins a new baseline")
+        await self._assert_whole(name)
         plan, order = await self._mapped(name)
         if entity.transform is None and await site.target.create(plan, order):
             done.append(f"{name}: created {entity.into} with {len(plan.drafted)} columns")
@@ -90,6 +91,16 @@ class Setup:
             done.append(f"{name}: added {plan.soft_delete} to {entity.into}")
         await failpoint("init.created")
         return done
+
+    async def _assert_whole(self, name: str) -> None:
+        """Raise ConfigError when the target's application has not made what an aggregate needs."""
+        lacking = await self._site.target.lacking(name)
+        if lacking:
+            raise ConfigError(
+                f"entity {name}: {'; '.join(lacking)}",
+                hint="the tables of an aggregate belong to the target's application; syncd makes "
+                "none of them",
+            )
 
     async def _mapped(self, name: str) -> tuple[Plan, Sequence[str]]:
         """The plan as far as it can be made before the table exists; the columns in order."""
@@ -147,6 +158,9 @@ class Setup:
         config, checks = self._site.config, []
         entity = config.entities[name]
         load_transform(name, entity)
+        lacks = await self._site.target.lacking(name)
+        if lacks:
+            return [Check("error", name, sentence) for sentence in lacks]
         if not target:
             if entity.transform is not None:
                 return [Check("error", name, f"the target has no table {entity.into}")]

@@ -5,13 +5,12 @@ the rows before, in the same transaction, so what the merge compared is what is 
 the target made of it (rounding, triggers) is read back and becomes the base (case 66).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
-from syncd.errors import DriftError, InvariantError, RowError
+from syncd.errors import DriftError
 from syncd.failpoints import failpoint
 from syncd.flow.keys import decode_key
 from syncd.flow.model import (
@@ -27,16 +26,25 @@ from syncd.flow.model import (
     Write,
 )
 from syncd.flow.normalise import Dialect, Normaliser
-from syncd.flow.ports import Cargo, EmitReads, Tx
+from syncd.flow.ports import Cargo, EmitReads, Locked, Tx
 from syncd.pg import dialect
 from syncd.pg.catalog import table_columns
 from syncd.pg.connect import Connections
 from syncd.pg.copy_pieces import CopyPieces
 from syncd.pg.errors import translate
-from syncd.pg.transaction import PgTx, transaction
+from syncd.pg.transaction import transaction
 from syncd.targets import table_sql
+from syncd.targets.staging import (
+    assert_single,
+    assert_stored,
+    bare_type,
+    canonical_row,
+    counted,
+    expect,
+    opened,
+    qualified,
+)
 
-_MODIFIERS: Final = re.compile(r"\([\d, -]+\)")
 # What could make the target store something else than what is sent: triggers, rules, and the
 # column types. Compared in each transaction that relies on it.
 _SHAPE_SQL = """
@@ -68,7 +76,7 @@ class PostgresTables:
 
     def __init__(self, connections: Connections, tables: Mapping[str, str]) -> None:
         self._connections = connections
-        self._names = {entity: _qualified(name) for entity, name in tables.items()}
+        self._names = {entity: qualified(name) for entity, name in tables.items()}
         self._tables: dict[str, Table] = {}
 
     async def describe(self, entity: str) -> Shape:
@@ -139,26 +147,38 @@ class PostgresTables:
                 await connection.execute(statement)
         return True
 
+    async def lacking(self, entity: str) -> tuple[str, ...]:
+        """Nothing: what a mirror needs is made by ``create``, and the rest told by ``prepare``."""
+        del entity
+        return ()
+
     async def is_empty(self, plan: Plan) -> bool:
         """Whether the table holds no row."""
         with translate(f"looking at the target of {plan.name}"):
             async with self._connections.acquire() as connection:
                 return not await connection.fetchval(table_sql.any_row(self._table(plan)))
 
-    async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
+    async def lock(
+        self,
+        tx: Tx,
+        plan: Plan,
+        keys: Sequence[bytes],
+        drafts: Mapping[bytes, Row] | None = None,
+    ) -> Locked:
         """Rows of ``keys`` in canonical text, locked in key order when the transaction writes."""
-        connection, writes = _of(tx)
+        del drafts  # the key alone says which row is whose
+        connection, writes = opened(tx)
         table = self._table(plan)
         parts = _key_arrays(plan, keys)
         statement = table_sql.select_by_key(table, plan, lock=writes)
         rows = await connection.fetch(statement, keys, *parts)
-        return {row[0]: _canonical(table, row) for row in rows}
+        return Locked({row[0]: canonical_row(table.reader, row[1:]) for row in rows})
 
     async def write(
         self, tx: Tx, plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]
     ) -> Mapping[bytes, Row]:
         """Stage and carry out; every written row as the target holds it afterwards."""
-        connection, _ = _of(tx)
+        connection, _ = opened(tx)
         table = self._table(plan)
         await connection.execute(table_sql.create_stage(table, plan))
         await failpoint("target.stage")
@@ -166,15 +186,15 @@ class PostgresTables:
             table_sql.STAGE, source=CopyPieces([_staged(plan, changes)]), format="text"
         )
         await failpoint("target.copied")
-        wanted = _count(changes)
+        wanted = counted(changes)
         if wanted[Write.DELETE]:
             done = await connection.execute(table_sql.delete(table, plan))
-            _expect(plan, "delete", wanted[Write.DELETE], done)
+            expect(plan, "delete", wanted[Write.DELETE], done)
             await failpoint("target.deleted")
         updates = [d for _, _, d in changes if d.write is Write.UPDATE]
         if updates:
             done = await connection.execute(table_sql.update(table, plan, updates))
-            _expect(plan, "update", wanted[Write.UPDATE], done)
+            expect(plan, "update", wanted[Write.UPDATE], done)
             await failpoint("target.updated")
         inserts = [d for _, _, d in changes if d.write is Write.INSERT]
         if inserts:
@@ -185,9 +205,9 @@ class PostgresTables:
         if updates or inserts:
             rows = await connection.fetch(table_sql.read_back(table, plan))
             await failpoint("target.read_back")
-            stored = {row[0]: _canonical(table, row) for row in rows}
-            _assert_single(plan, len(rows) - len(stored))
-            _assert_stored(plan, changes, stored)
+            stored = {row[0]: canonical_row(table.reader, row[1:]) for row in rows}
+            assert_single(plan, len(rows) - len(stored))
+            assert_stored(plan, changes, stored)
         await connection.execute(table_sql.DROP_STAGE)
         await failpoint("target.written")
         return stored
@@ -198,7 +218,7 @@ class PostgresTables:
 
     async def load(self, tx: Tx, plan: Plan, cargo: Sequence[Cargo]) -> bool:
         """COPY straight into the table, if it is still as it was."""
-        connection, _ = _of(tx)
+        connection, _ = opened(tx)
         table = self._table(plan)
         token = _token(await connection.fetchrow(_SHAPE_SQL, table.name))
         if token != table.token:
@@ -232,18 +252,12 @@ class PostgresTables:
         return self._tables[plan.name]
 
 
-def _qualified(name: str) -> str:
-    """The quoted name; a table without a schema is meant in ``public``."""
-    schema, _ = dialect.split_table(name)
-    return dialect.table_ident(name if schema else f"public.{name}")
-
-
 def _table(plan: Plan, name: str, columns: Shape, token: Any) -> Table:
     found = tuple(columns[column.into] for column in plan.drafted)
     return Table(
         name=name,
         found=found,
-        bare=tuple(_bare(f.native) for f in found),
+        bare=tuple(bare_type(f.native) for f in found),
         token=_token(token),
         exact=token["triggers"] == 0
         and token["rules"] == 0
@@ -251,12 +265,6 @@ def _table(plan: Plan, name: str, columns: Shape, token: Any) -> Table:
         and all(table_sql.is_exact(c.type, f) for c, f in zip(plan.drafted, found, strict=True)),
         reader=Normaliser([f.name for f in found], [f.type for f in found], Dialect.CANONICAL),
     )
-
-
-def _bare(native: str) -> str:
-    """A type without its length or precision, for staging."""
-    bare = _MODIFIERS.sub("", native)
-    return table_sql.STAGE_TYPES.get(bare, bare)
 
 
 def _token(row: Any) -> str:
@@ -283,11 +291,6 @@ def _told(row: Row) -> Sequence[bytes | None]:
     return row  # type: ignore[return-value]
 
 
-def _of(tx: Tx) -> tuple[Any, bool]:
-    assert isinstance(tx, PgTx)
-    return tx.connection, tx.writes
-
-
 def _key_arrays(plan: Plan, keys: Sequence[bytes]) -> list[list[str]]:
     """One array of canonical texts per part of the key."""
     kinds = plan.key_types
@@ -295,30 +298,8 @@ def _key_arrays(plan: Plan, keys: Sequence[bytes]) -> list[list[str]]:
     return [[part[at].decode() for part in parts] for at in range(len(kinds))]
 
 
-def _canonical(table: Table, row: Any) -> Row:
-    """A fetched row (key first, then drafted columns as text) in canonical values.
-
-    A value that no canonical type holds (infinity, a year before 1) stays as the target prints
-    it: it must compare and hash like any other, and nobody writes it anywhere.
-    """
-    raw = [None if value is None else value.encode() for value in row[1:]]
-    values, issues = table.reader.row(raw)
-    if not issues:
-        return values
-    return tuple(
-        text if value is MISSING else value for value, text in zip(values, raw, strict=True)
-    )
-
-
 def _read(table: Table, row: Any) -> Read:
-    return Read(key=row[0], row=_canonical(table, row))
-
-
-def _count(changes: Sequence[tuple[bytes, Row, Decision]]) -> dict[Write, int]:
-    counts = dict.fromkeys(Write, 0)
-    for _, _, decision in changes:
-        counts[decision.write] += 1
-    return counts
+    return Read(key=row[0], row=canonical_row(table.reader, row[1:]))
 
 
 def _staged(plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]) -> bytes:
@@ -347,47 +328,3 @@ def _written(row: Row, written: Sequence[int], width: int) -> list[bytes | None]
     return [
         value if at in chosen and value is not MISSING else None for at, value in enumerate(row)
     ]
-
-
-def _expect(plan: Plan, verb: str, rows: int, tag: str) -> None:
-    """Raise when a statement did not touch as many rows as were locked for it.
-
-    Fewer means that a trigger swallowed one, which is then found by halving; more means that the
-    target's key is not unique.
-    """
-    touched = int(tag.rsplit(" ", 1)[-1])
-    if touched < rows:
-        raise _swallowed(plan)
-    if touched > rows:
-        raise InvariantError(
-            f"entity {plan.name}: {verb} touched {touched} rows, expected {rows} that were "
-            "locked; the batch was rolled back",
-            hint="make the key unique in the target",
-        )
-
-
-def _swallowed(plan: Plan) -> RowError:
-    return RowError(
-        f"entity {plan.name}: a trigger or rule of the target swallowed the write of a row",
-        sqlstate="SYN01",
-        constraint="swallowed_by_trigger",
-    )
-
-
-def _assert_single(plan: Plan, doubled: int) -> None:
-    """Raise InvariantError when the target holds a key twice that was just written (I4)."""
-    if doubled:
-        raise InvariantError(
-            f"entity {plan.name}: {doubled} of the rows written are in the target twice; "
-            "the batch was rolled back",
-            hint="make the key unique in the target",
-        )
-
-
-def _assert_stored(
-    plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]], stored: Mapping[bytes, Row]
-) -> None:
-    """Raise RowError when a written row is not there: a trigger swallowed it."""
-    for key, _, decision in changes:
-        if decision.write in (Write.INSERT, Write.UPDATE) and key not in stored:
-            raise _swallowed(plan)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 STAGE: Final = "syncd_stage"
 DROP_STAGE: Final = "DROP TABLE pg_temp.syncd_stage"
-STAGE_TYPES: Final = {"character": "bpchar", "bit": "bit varying"}  # bare, they mean one character
 
 _CREATED_TYPES: Final = {
     Kind.TEXT: "text",

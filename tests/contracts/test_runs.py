@@ -264,10 +264,11 @@ async def test_a_transaction_sees_what_is_committed_meanwhile(office: Office) ->
     shelter = office.shelter
     shelter.lease = office.us
     async with shelter.ledger.begin(office.us) as tx:
-        assert await shelter.target.lock(tx, shelter.plan, [key_of(1)]) == {}
+        assert (await shelter.target.lock(tx, shelter.plan, [key_of(1)])).rows == {}
         await insert(shelter, 1)
         await remember(shelter, 1)
-        assert await shelter.target.lock(tx, shelter.plan, [key_of(1)]) == {key_of(1): row_of(1)}
+        locked = await shelter.target.lock(tx, shelter.plan, [key_of(1)])
+        assert locked.rows == {key_of(1): row_of(1)}
         entries = await shelter.ledger.lock(tx, shelter.plan, [key_of(1)])
     assert entries == {key_of(1): entry_of(shelter.plan, 1)}
 

@@ -133,7 +133,7 @@ async def test_lock_returns_the_rows_that_are_there(shelter: Shelter) -> None:
     await insert(shelter, 1, 2)
     async with shelter.ledger.begin(shelter.lease) as tx:
         found = await shelter.target.lock(tx, shelter.plan, [key_of(n) for n in (1, 2, 3)])
-    assert dict(found) == {key_of(1): row_of(1), key_of(2): row_of(2)}
+    assert dict(found.rows) == {key_of(1): row_of(1), key_of(2): row_of(2)}
 
 
 async def test_write_returns_what_is_stored_and_leaves_deleted_rows_out(shelter: Shelter) -> None:
@@ -240,7 +240,8 @@ async def test_a_look_sees_what_was_committed(shelter: Shelter) -> None:
     await insert(shelter, 1)
     await remember(shelter, 1)
     async with shelter.ledger.look() as tx:
-        assert list(await shelter.target.lock(tx, shelter.plan, [key_of(1)])) == [key_of(1)]
+        locked = await shelter.target.lock(tx, shelter.plan, [key_of(1)])
+        assert list(locked.rows) == [key_of(1)]
         assert list(await shelter.ledger.lock(tx, shelter.plan, [key_of(1)])) == [key_of(1)]
 
 

@@ -6,7 +6,7 @@ running (I2, I4, I5, I8, I9).
 
 # ruff: noqa: S608 - the statements are made of constants and of the test's own numbers.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -16,8 +16,8 @@ from syncd.config import Entity, Limits
 from syncd.errors import SyncdError
 from syncd.flow import apply, decide
 from syncd.flow.merge import merge_row
-from syncd.flow.model import Decision, Outcome, Plan, Row, Write
-from syncd.flow.ports import Tx
+from syncd.flow.model import Decision, Outcome, Plan, Write
+from syncd.flow.ports import Locked, Tx
 from syncd.ledger import postgres as ledger
 from syncd.progress import Silent
 from syncd.targets.postgres import PostgresTables
@@ -134,10 +134,10 @@ async def test_a_key_is_not_written_a_second_time(
     lock = PostgresTables.lock
 
     async def blind(
-        tables: PostgresTables, tx: Tx, plan: Plan, keys: Sequence[bytes]
-    ) -> Mapping[bytes, Row]:
+        tables: PostgresTables, tx: Tx, plan: Plan, keys: Sequence[bytes], _: object = None
+    ) -> Locked:
         found = await lock(tables, tx, plan, keys)
-        return {key: row for key, row in found.items() if row[0] != b"31"}
+        return Locked({key: row for key, row in found.rows.items() if row[0] != b"31"})
 
     with monkeypatch.context() as planted:
         planted.setattr(PostgresTables, "lock", blind)

@@ -23,6 +23,7 @@ from syncd.errors import SyncdError
 from syncd.progress import Silent
 from syncd.reports import RunReport
 from tests.crash.series import Series, Size
+from tests.failpoints import homes
 from tests.pipeline.world import Rows, World
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -122,6 +123,7 @@ class Cells(Series):
         super().__init__(world, seed, size=SIZE)
         self.path = path
         self.cases = {id_: ("new", f"case {id_}") for id_ in range(1, CASES + 1)}
+        self.homes = homes.Homes(world)
         self.disputed = 0
         self.decided = ""  # for what an operator has decided the dispute
         self._next_case = 1
@@ -133,13 +135,13 @@ class Cells(Series):
     async def open(cls, legacy: str, target: str, folder: Path, seed: int) -> AsyncIterator[Self]:
         """Two filled databases, initialised and loaded; the configuration in a file."""
         path = folder / "syncd.yaml"
-        path.write_text(_CONFIG.format(legacy=legacy, target=target), "utf-8")
+        path.write_text(_CONFIG.format(legacy=legacy, target=target) + homes.CONFIG, "utf-8")
         config = config_load.load(path, {})
         sides = [await asyncpg.connect(legacy), await asyncpg.connect(target)]
         try:
             cells = cls(Near(config, *sides), seed, path)
-            await cells.fill(target=_TARGET_CASES)
-            await cells.world.legacy(_LEGACY_CASES.format(cases=CASES))
+            await cells.fill(target=_TARGET_CASES + homes.TARGET)
+            await cells.world.legacy(_LEGACY_CASES.format(cases=CASES), homes.LEGACY)
             await cells.world.init()
             await cells.assert_healed()
             yield cells
@@ -169,6 +171,7 @@ class Cells(Series):
     async def everything(self) -> None:
         """A day on which all happens that one night can meet."""
         await self.a_day()
+        await self.homes.a_day()
         await self.staff_type()
         say = []
         for id_, status in self._heals:
@@ -213,6 +216,7 @@ class Cells(Series):
         """Neither the ledger nor any row of the target is there; the source is as it is."""
         await self.world.legacy("UPDATE cases SET status = 'seen' WHERE status = 'refused'")
         await self.world.staff(_EMPTY)
+        await self.homes.emptied()
         rows = await self.world.legacy_rows("SELECT id, status, name FROM cases")
         self.cases = {id_: (status, name) for id_, status, name in rows}
         self._heals, self._kept, self.disputed = [], [], 0
@@ -241,6 +245,7 @@ class Cells(Series):
             # An entry that was parked before it ever landed is live and has no base.
             live = await self._keys(name, "= 'live' AND source_base <> ''")
             assert live == rows, f"{name}: rows and entries differ: {set(live) ^ set(rows)}"
+        await self.homes.assert_whole()
         for id_, text in self._typed.items():
             query = "SELECT note FROM public.children WHERE id = $1"
             assert await self.world.value(query, id_) == text, "an edit was overwritten"
@@ -262,6 +267,7 @@ class Cells(Series):
         found = await self.world.rows("SELECT id, status, name FROM public.cases")
         target = {id_: (status, name) for id_, status, name in found}
         assert target == self.cases, f"cases: {_first(target, self.cases)}"
+        await self.homes.assert_healed()
         await self.assert_nothing_half_done()
 
     async def night(self, *select: str) -> RunReport | None:

@@ -26,6 +26,7 @@ from syncd.flow.model import (
     State,
     Value,
 )
+from syncd.flow.ports import Locked
 from syncd.flow.transform import Drafter, Transform
 from syncd.flow.waiting import Parents
 from tests.flow.merge_world import HASHER
@@ -80,13 +81,24 @@ class Target:
     def __init__(self, rows: Mapping[str, Row] | None = None) -> None:
         self.rows = {key(text): row for text, row in (rows or {}).items()}
         self.locked: list[list[bytes]] = []
+        self.drafts: Mapping[bytes, Row] | None = None
+        self.gone: frozenset[bytes] = frozenset()
+        self.unclear: dict[bytes, str] = {}
 
-    async def lock(self, tx: object, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
+    async def lock(
+        self,
+        tx: object,
+        plan: Plan,
+        keys: Sequence[bytes],
+        drafts: Mapping[bytes, Row] | None = None,
+    ) -> Locked:
         """Rows of ``keys``."""
         assert tx is TX
         assert plan.name == PLAN.name
         self.locked.append(list(keys))
-        return {of: self.rows[of] for of in keys if of in self.rows}
+        self.drafts = drafts
+        rows = {of: self.rows[of] for of in keys if of in self.rows}
+        return Locked(rows, self.gone, self.unclear)
 
 
 def decider(

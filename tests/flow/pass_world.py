@@ -13,7 +13,7 @@ from syncd.errors import RowError, TransientError
 from syncd.flow.apply import Applier, Shores
 from syncd.flow.entity_pass import EntityPass
 from syncd.flow.model import MISSING, Counts, Decision, Entry, Plan, Read, Row, State, Write
-from syncd.flow.ports import WHOLE, Block, Emit, EmitReads, Import, Lease, Span, Tell, Unit
+from syncd.flow.ports import WHOLE, Block, Emit, EmitReads, Import, Lease, Locked, Span, Tell, Unit
 from syncd.retry import with_backoff
 from tests.flow.batch_world import PLAN, SIGHT, decider, key
 from tests.flow.merge_world import HASHER
@@ -183,9 +183,11 @@ class TargetSide:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def lock(self, _tx: object, _plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
+    async def lock(
+        self, _tx: object, _plan: Plan, keys: Sequence[bytes], _drafts: object = None
+    ) -> Locked:
         """Rows of ``keys``."""
-        return {of: self._store.rows[of] for of in keys if of in self._store.rows}
+        return Locked({of: self._store.rows[of] for of in keys if of in self._store.rows})
 
     async def write(
         self, _tx: object, _plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]

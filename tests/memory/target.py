@@ -18,7 +18,7 @@ from syncd.flow.model import (
     Value,
     Write,
 )
-from syncd.flow.ports import Cargo, EmitReads, Tx
+from syncd.flow.ports import Cargo, EmitReads, Locked, Tx
 from tests.memory.store import Store, of
 
 
@@ -63,13 +63,20 @@ class MemoryTarget:
     async def prepare(self, plan: Plan) -> None:
         """Nothing is introspected."""
 
-    async def lock(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> Mapping[bytes, Row]:
+    async def lock(
+        self,
+        tx: Tx,
+        plan: Plan,
+        keys: Sequence[bytes],
+        drafts: Mapping[bytes, Row] | None = None,
+    ) -> Locked:
         """The rows that are there, locked in key order."""
+        del drafts
         await self._store.point("target.lock")
         own, ordered = of(tx), sorted(keys)
         table = own.table(plan.name)
         await self._store.lock(own, [(plan.name, key) for key in ordered if key in table])
-        return {key: table[key] for key in ordered if key in table}
+        return Locked({key: table[key] for key in ordered if key in table})
 
     async def write(
         self, tx: Tx, plan: Plan, changes: Sequence[tuple[bytes, Row, Decision]]
