@@ -118,7 +118,7 @@ WHERE d.source_id = $1
 
 def referral(number: int, **fields: str | None) -> str:
     """INSERT of a referral at the legacy system."""
-    known: dict[str, str | None] = {
+    usual = {
         "source_referral_id": f"r{number}",
         "crn": f"X{number:06}",
         "person_name": f"person {number}",
@@ -130,7 +130,8 @@ def referral(number: int, **fields: str | None) -> str:
         "reporting_team_name": "Team 1",
         "history": '[{"status": "Awaiting assessment", "created_by": "IM", '
         '"start_date": "2026-03-01T00:00:00"}]',
-    } | fields
+    }
+    known = {**usual, **fields}
     names = ", ".join(known)
     values = ", ".join("NULL" if v is None else f"$v${v}$v$" for v in known.values())
     return f"INSERT INTO referral ({names}) VALUES ({values})"  # noqa: S608 - the test's own
