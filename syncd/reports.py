@@ -152,6 +152,7 @@ class ExplainReport(Struct, frozen=True):
     in_target: bool
     columns: tuple[ColumnView, ...]
     history: tuple[HistoryLine, ...]
+    target_id: str = ""  # of an aggregate: the id that the target knows it by
 
 
 class ConflictView(Struct, frozen=True):

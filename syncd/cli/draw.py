@@ -227,6 +227,8 @@ def explain(report: ExplainReport) -> Drawn:
         reason = f" ({report.reason})" if report.reason else ""
         yield _line(f"state {report.state}, incarnation {report.incarnation}; {sides}")
         yield _line(f"last outcome {report.outcome or 'none'}{reason} in run {report.run_id}")
+    if report.target_id:
+        yield _line(f"id in the target {report.target_id}")
     if report.columns:
         yield _columns(report)
     for line in report.history:

@@ -30,6 +30,7 @@ class Explainer:
         async with site.ledger.look() as tx:
             entries = await site.ledger.lock(tx, plan, [key])
             targets = (await site.target.lock(tx, plan, [key])).rows
+            target_id = await site.target.row_id(tx, plan, key)
         entry, target = entries.get(key), targets.get(key)
         history = await site.reviews.history(plan.entity_id, key, _HISTORY_MAX)
         _, first_run = await site.reviews.runs_of(plan.entity_id, key)
@@ -52,6 +53,7 @@ class Explainer:
                 for at, column in enumerate(plan.drafted)
             ),
             history=(*(_line(line) for line in history), *_first(first_run, history)),
+            target_id=target_id,
         )
 
     async def _draft(self, plan: Plan, hasher: Hasher, key: bytes) -> Row | None:

@@ -84,7 +84,7 @@ def _table(name: str, shape: Shape, columns: "tuple[str, ...] | list[str]") -> I
         return
     missing = [column for column in dict.fromkeys(columns) if column not in shape]
     if missing:
-        yield f"{name} has no column {', '.join(missing)}; found {', '.join(shape)}"
+        yield f"{name} has no column {', '.join(missing)} (found {', '.join(shape)})"
 
 
 def _uuid(name: str, shape: Shape, column: str) -> Iterator[str]:

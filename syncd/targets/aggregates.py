@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from syncd.errors import DriftError, RowError
+from syncd.errors import DriftError, InvariantError, RowError
 from syncd.failpoints import failpoint
 from syncd.flow.model import Ownership, Plan, Read, ReadColumns, Row, Shape, Value, Write
 from syncd.flow.normalise import Dialect, Normaliser
@@ -134,6 +134,13 @@ class PostgresAggregates:
         """False, for the same reason."""
         del plan
         return False
+
+    async def row_id(self, tx: Tx, plan: Plan, key: bytes) -> str:
+        """The id that the link gives a record; '' where it has none."""
+        connection, _ = opened(tx)
+        layout, source = self._layouts[plan.name], source_id(plan, key)
+        rows = await _fetch(connection, sql.linked(layout.link, layout.type, [source]))
+        return str(rows[0][1]) if rows else ""
 
     async def is_empty(self, plan: Plan) -> bool:
         """Whether no row of the root is linked."""
@@ -338,6 +345,12 @@ class PostgresAggregates:
         if known:
             rows = await _fetch(connection, sql.linked(layout.link, layout.type, [*known]))
             ids |= {known[row[0]]: str(row[1]) for row in rows}
+        if len(ids) < len(changes):
+            raise InvariantError(
+                f"entity {plan.name}: a row is to be written that is not linked, though it was "
+                "locked; the batch was rolled back",
+                hint="is another importer at work on the same link?",
+            )
         return ids
 
     async def _looked(

@@ -20,6 +20,9 @@ class Tables(Target, Protocol):
     async def lacking(self, entity: str) -> tuple[str, ...]:
         """What must be there and is not, where syncd does not make it."""
 
+    async def row_id(self, tx: Tx, plan: Plan, key: bytes) -> str:
+        """The id that the target's own link gives a record; '' where there is none."""
+
 
 class TablesByEntity:
     """``aggregates`` for the entities named in ``own``, ``flat`` for all others."""
@@ -39,6 +42,10 @@ class TablesByEntity:
     async def lacking(self, entity: str) -> tuple[str, ...]:
         """What the target must have and has not."""
         return await self._of(entity).lacking(entity)
+
+    async def row_id(self, tx: Tx, plan: Plan, key: bytes) -> str:
+        """The id of a record's row."""
+        return await self._of(plan.name).row_id(tx, plan, key)
 
     async def prepare(self, plan: Plan) -> None:
         """Introspect what the plan needs."""
