@@ -33,6 +33,7 @@ from syncd.sources.upstream import Dump
 # Raised when digests or identities are made in another way.
 _VERSION: Final = 1
 _IDENTITY_BYTES: Final = 16
+_FOUND_ROWS_MAX: Final = 100_000  # of one fetch: two hundred rows for each key
 
 
 class OdbcReader:
@@ -284,7 +285,12 @@ class _Snapshot:
             session.statement(doing, statement, *values) as answered,
         ):
             answer = self._answer(entity, answered, with_rows=True)
-            rows = await answered.call(lambda cursor: list(cursor.fetchall()))
+            rows = await answered.call(lambda cursor: cursor.fetchmany(_FOUND_ROWS_MAX + 1))
+        if len(rows) > _FOUND_ROWS_MAX:
+            raise SourceError(
+                f"{doing}: more than {_FOUND_ROWS_MAX} rows have one of {len(keys)} keys",
+                hint="check the entity's 'key': it does not tell its rows apart",
+            )
         return _found(entity.reading, answer, rows, frozenset(keys))
 
     def _key_parts(self, entity: _Entity) -> list[sql.KeyPart]:

@@ -31,6 +31,11 @@ _FILES: Final = {
     "postgres": "psqlodbcw.so",
     "sqlite": "libsqlite3odbc.so",
 }
+_PACKAGES: Final = {
+    "tsql": "the wheel mssql-python-odbc (Microsoft's) or the package tdsodbc (FreeTDS)",
+    "postgres": "the package odbc-postgresql",
+    "sqlite": "the package libsqliteodbc",
+}
 _FOLDERS: Final = ("/usr/lib/*/odbc", "/usr/lib/odbc", "/usr/lib64", "/usr/local/lib")
 _ORDER: Final = {"tsql": ("msodbcsql", "freetds"), "postgres": ("postgres",), "sqlite": ("sqlite",)}
 
@@ -85,8 +90,7 @@ def find_driver(name: str, dialect: str) -> str:
             return found
     raise ConfigError(
         f"source.driver: no ODBC driver {' or '.join(wanted)} is installed",
-        hint="install the wheel mssql-python-odbc (Microsoft's) or the package tdsodbc (FreeTDS), "
-        "or name the path of a driver",
+        hint=f"install {_PACKAGES[dialect]}, or name the path of a driver",
     )
 
 

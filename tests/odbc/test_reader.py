@@ -12,6 +12,7 @@ from syncd.errors import DriftError, SourceError
 from syncd.flow.keys import encode_key
 from syncd.flow.model import Column, ColumnType, Issue, Kind, Plan, Read
 from syncd.flow.ports import Block, Snapshot
+from syncd.sources import odbc
 from syncd.sources.odbc import OdbcReader
 from syncd.sources.postgres import PostgresReader
 from syncd.sources.postgres_sql import Query
@@ -316,6 +317,17 @@ async def test_an_identity_is_of_the_dump_and_of_what_is_asked(
     assert await identity(content="live") == ""
     await dumped(odbc_dsn, "2026-09-02 02:00:00")
     assert first != await identity()
+
+
+async def test_a_fetch_of_what_is_no_key_ends(
+    make_reader: MakeReader, odbc_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows share it."""
+    monkeypatch.setattr(odbc, "_FOUND_ROWS_MAX", 10)
+    await run(odbc_dsn, "CREATE TABLE things AS SELECT 'x' AS code FROM generate_series(1, 11)")
+    async with make_reader().open([named()]) as snapshot:
+        with pytest.raises(SourceError, match="more than 10 rows have one of 1 keys"):
+            await snapshot.fetch(named(), [encode_key([Kind.TEXT], [b"x"])])
 
 
 async def test_a_column_that_is_gone_stops_its_entity(
