@@ -16,6 +16,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "run_ended": "A run ended, with its status.",
         "source_not_ready": "The source is being made anew; it is looked at again.",
         "lease_not_released": "The lease could not be given back; it runs out by itself.",
+        "session_ended": "A session that kept a lease that had run out from being taken was ended.",
         "serving": "The daemon has begun; units is the number of its pipelines.",
         "ready": "Every part of the daemon works, or has told why it cannot yet.",
         "draining": "The daemon was told to stop, and takes no more work.",

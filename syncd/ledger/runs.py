@@ -15,6 +15,7 @@ from syncd.flow.ports import Lease, Unit
 from syncd.ledger.fence import fenced
 from syncd.ledger.postgres import to_unit
 from syncd.ledger.schema_sql import in_schema
+from syncd.ledger.takeover import take_over
 from syncd.pg.connect import Connections
 from syncd.pg.errors import translate
 
@@ -215,15 +216,14 @@ class Runs:
         """Take the lease if it is free or has run out; None when somebody holds it.
 
         Looks first without a lock: whoever waits for the row would keep the holder, which writes,
-        from renewing it.
+        from renewing it. Raises as ``take_over``.
         """
         held = await self.holder()
         if held is not None and held["held"]:
             return None
         await failpoint("lease.takeover")
-        epoch = await self._value(
-            "taking the lease", self._sql(_ACQUIRE), self._pipeline, holder, ttl_s
-        )
+        values = (self._pipeline, holder, ttl_s)
+        epoch = await take_over(self._connections, self._sql(_ACQUIRE), *values)
         return None if epoch is None else Lease(self._pipeline, holder, epoch)
 
     async def keep(self, lease: Lease, ttl_s: float) -> None:

@@ -5,6 +5,7 @@ proxy deals sessions out per transaction (case 18). A connection whose holder wa
 closed, because its statement may still be running (case 23).
 """
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -37,6 +38,10 @@ _CLOSE_S_MAX: Final = 5.0
 _ACQUIRE_S_MAX: Final = 60.0  # longer than any lock that a writer waits for
 _IDLE_S_MAX: Final = 60.0  # firewalls forget; the next run opens anew rather than wait for them
 _STATEMENTS_CACHED: Final = 100  # asyncpg's own default
+# Since this version a server ends a transaction that lasts too long, also one whose client stopped
+# in the middle of a message, which is not idle to it (case 85).
+_TRANSACTIONS_ARE_TIMED: Final = (17,)
+_STATEMENTS_MAX: Final = 10  # of the longest kind; no transaction of ours that writes has as many
 _CLOSING_FAILED: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -62,6 +67,17 @@ class Session(_Base):
     __slots__ = ("begin_sql",)
 
     begin_sql: str
+    _config: Any  # the driver's
+
+    async def _cleanup_stmts(self) -> None:
+        """Close prepared statements that fell out of the cache, within the time of a command.
+
+        The driver's own way has no limit, so a connection that falls silent just then would be
+        waited for without end (case 20).
+        """
+        driver: Any = super()
+        async with asyncio.timeout(self._config.command_timeout):
+            await driver._cleanup_stmts()  # noqa: SLF001 - it has no public way
 
 
 async def open_connection(
@@ -80,7 +96,7 @@ async def open_connection(
 
     A ``search_path`` (quoted names) takes the place of ours, as does one in the DSN; None leaves
     the role's own. A ``lock_timeout_s`` of 0 waits as long as the statement may run; one of
-    ``idle_timeout_s`` lets a transaction say nothing for as long as it likes. With
+    ``idle_timeout_s`` lets a transaction say nothing, and last, for as long as it likes. With
     ``prepared_statements`` false every transaction must begin with ``begin_settings``.
     Raises TransientError when the server cannot be reached in time, ConfigError when it refuses
     the login or the DSN cannot be read.
@@ -109,6 +125,11 @@ async def open_connection(
             server_settings={**at_start, "application_name": application_name},
             connection_class=Session,
         )
+        if idle_timeout_s and session.get_server_version() >= _TRANSACTIONS_ARE_TIMED:
+            most_ms = f"{statement_timeout_s * _STATEMENTS_MAX * 1000:.0f}"
+            settings["transaction_timeout"] = most_ms
+            if prepared_statements:
+                await _set(session, "transaction_timeout", most_ms)
     session.begin_sql = "" if prepared_statements else _set_local(settings, read_only=read_only)
     _notice_silence(session)
     return session
@@ -125,6 +146,15 @@ def _readable_dsn() -> Iterator[None]:
         raise ConfigError(
             "the DSN of PostgreSQL cannot be read", hint="expected postgresql://user@host/name"
         ) from None
+
+
+async def _set(session: Connection, name: str, value: str) -> None:
+    """Set what the server may not know, so that it cannot be said before its version is known."""
+    try:
+        await session.execute(f"SET {name} = '{value}'")
+    except BaseException:
+        session.terminate()
+        raise
 
 
 async def begin_settings(connection: Connection) -> None:

@@ -29,8 +29,11 @@ _CONTENDED = (
 )
 # PostgreSQL looks for a deadlock after a wait of 1 s (deadlock_timeout); this is well below it.
 _IMPATIENT = "SET LOCAL lock_timeout = '200ms'"
-# It locks nothing, and what it reads may have to wait for the source.
-_UNHURRIED = "SET LOCAL idle_in_transaction_session_timeout = 0"
+# It locks nothing, and what it reads may have to wait for the source. The second is known since 17.
+_UNHURRIED = """
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'
+"""
 _READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 

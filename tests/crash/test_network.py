@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from syncd.config import Config, PostgresSource, PostgresTarget, Secret
 from syncd.errors import SyncdError
+from syncd.ledger import takeover
 from syncd.pg import connect
 from syncd.reports import RunReport
 from tests.crash.proxy import Fault, FaultyProxy, Moment, When
@@ -25,10 +26,7 @@ STRIKES: Final = 50 if THOROUGH else 2  # of each kind
 SIZE: Final = Size(parents=60, children=300, a_day=20)
 STATEMENT_S: Final = 1.0
 ATTEMPTS_MAX: Final = 30  # a loaded machine alone uses some up
-# A server that waits for the rest of a message ends it by no timeout, so what trickles may keep the
-# lease locked for as long as it likes: an open fault, told in docs/trust.md, for `make trust`.
-_NOT_HERE: Final = {Fault.LOST_COMMIT} | (set() if THOROUGH else {Fault.TRICKLE})
-KINDS: Final = tuple(fault for fault in Fault if fault not in _NOT_HERE)
+KINDS: Final = tuple(fault for fault in Fault if fault is not Fault.LOST_COMMIT)
 # The moment of each kind, and how many of them a night has, about.
 MOMENTS: Final = {
     Fault.LOST_ANSWER: (When.COMMIT, 12),
@@ -43,6 +41,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that says nothing is given up soon: the test has not got half a minute for each."""
     monkeypatch.setattr(connect, "_ANSWER_GRACE_S", 0.2)
     monkeypatch.setattr(connect, "_CLOSE_S_MAX", 0.2)
+    monkeypatch.setattr(takeover, "PATIENCE_S", 0.3)
 
 
 class _Plan:

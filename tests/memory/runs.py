@@ -10,7 +10,8 @@ from syncd.errors import TransientError
 from syncd.flow.model import Plan
 from syncd.flow.ports import Decisions, Lease, Unit
 from syncd.ledger.runs import Closing, Pinned, Started
-from tests.memory.store import PATIENT_S, Held, Store
+from syncd.ledger.takeover import PATIENCE_S
+from tests.memory.store import Held, MemoryTx, Store
 
 _GOOD: Final = ("completed", "parked", "held")
 
@@ -47,9 +48,12 @@ class MemoryRuns:
         self._expires_s = float("-inf")
 
     async def acquire(self, holder: str, ttl_s: float) -> Lease | None:
-        """Take the lease if it is free or has run out, after the old holder's transactions."""
+        """Take the lease if it is free or has run out, after the old holder's transactions.
+
+        Those that do not end in time are ended.
+        """
         await self._store.point("lease.acquire")
-        left_s = PATIENT_S
+        left_s = PATIENCE_S
         while self._expires_s <= self._now_s():
             fenced = [tx for tx in self._store.open if tx.lease is not None and tx.void is None]
             if not fenced:
@@ -57,9 +61,15 @@ class MemoryRuns:
                 self._store.state.epoch += 1
                 return Lease(self._pipeline, holder, self._store.state.epoch)
             if left_s <= 0:
-                raise TransientError("taking the lease: PostgreSQL 55P03")
+                self._end(fenced)
+                continue
             left_s -= await self._store.wait(left_s) or 1e-9
         return None
+
+    def _end(self, blockers: Sequence[MemoryTx]) -> None:
+        for tx in blockers:
+            tx.void = TransientError("the connection was closed")
+            self._store.end(tx)
 
     async def keep(self, lease: Lease, ttl_s: float) -> None:
         """Put off the lease's end."""

@@ -10,9 +10,16 @@ import pytest
 from syncd.config import Secret
 from syncd.errors import ConfigError, PermanentError, TransientError
 from syncd.pg import connect
-from syncd.pg.connect import Connection, Connections, begin_settings, open_connection
+from syncd.pg.connect import (
+    Connection,
+    Connections,
+    begin_settings,
+    close_connection,
+    open_connection,
+)
 from syncd.pg.dialect import SESSION_SETTINGS
 from syncd.pg.errors import translate
+from tests.crash.proxy import Fault, FaultyProxy, Moment, When
 
 ACTIVE = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> $1"
 
@@ -54,6 +61,25 @@ async def test_timeouts_are_the_server_s(pg_dsn: str) -> None:
     assert await shown(connection, "statement_timeout") == "20s"
     assert await shown(connection, "lock_timeout") == "3s"
     await connection.close()
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_a_transaction_ends_by_itself_where_the_server_knows_how(
+    pg_dsn: str, *, prepared: bool
+) -> None:
+    """PostgreSQL 17 does; it also ends one whose client stopped in a message (case 85)."""
+    connection = await open_connection(
+        Secret(pg_dsn), connect_timeout_s=5, statement_timeout_s=0.05, read_only=False,
+        prepared_statements=prepared, idle_timeout_s=20,
+    )  # fmt: skip
+    if connection.get_server_version() < (17,):
+        pytest.skip("this server has no transaction_timeout")
+    await connection.execute("BEGIN")
+    await begin_settings(connection)
+    await connection.prepare("SELECT 1")
+    with anyio.fail_after(10):
+        while not connection.is_closed():  # noqa: ASYNC110 - the driver tells nobody
+            await anyio.sleep(0.01)
 
 
 async def test_a_search_path_in_the_dsn_wins(pg_dsn: str) -> None:
@@ -316,3 +342,30 @@ async def test_a_failed_opening_frees_its_place(make_database: Callable[[str], s
     async with pool.acquire(timeout_s=1) as connection:
         assert await connection.fetchval("SELECT 1") == 1
     await pool.close()
+
+
+async def test_closing_a_prepared_statement_is_not_waited_for_without_end(
+    pg_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 20: the connection falls silent just then; nobody else would notice."""
+    monkeypatch.setattr(connect, "_STATEMENTS_CACHED", 1)
+    monkeypatch.setattr(connect, "_ANSWER_GRACE_S", 0.1)
+    monkeypatch.setattr(connect, "_CLOSE_S_MAX", 0.1)
+    silent_at = 0
+
+    def choose(moment: Moment) -> Fault | None:
+        is_now = moment.when is When.SENT and moment.number == silent_at
+        return Fault.BLACKHOLE if is_now else None
+
+    async with FaultyProxy.serve(pg_dsn, choose) as proxy:
+        connection = await open_connection(
+            Secret(proxy.dsn), connect_timeout_s=5, statement_timeout_s=0.3, read_only=False,
+            prepared_statements=True,
+        )  # fmt: skip
+        await connection.fetch("SELECT 1")
+        # Then the next is prepared, the one before is closed, and only then it is executed.
+        silent_at = proxy.seen[When.SENT] + 2
+        with anyio.fail_after(5), pytest.raises(TransientError), translate("looking"):
+            await connection.fetch("SELECT 2")
+        await close_connection(connection)
+        assert proxy.struck == [Fault.BLACKHOLE]
