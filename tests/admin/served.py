@@ -155,7 +155,7 @@ def serving(
         async with anyio.create_task_group() as tasks:
             told = Served(listener, vitals, registry)
             tasks.start_soon(listener.run, lambda: ready.put(told))
-            await anyio.to_thread.run_sync(stop.wait)
+            await anyio.to_thread.run_sync(stop.wait, abandon_on_cancel=True)
             tasks.cancel_scope.cancel()
         for site in sites:
             await site.close()
