@@ -4,6 +4,8 @@ The first night brings all rows; in the second some change, one field was change
 more is gone than may be deleted at once, one row has no parent and one cannot be read.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +67,18 @@ async def staff_edit(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("UPDATE public.ports SET name = 'Naught' WHERE id = 0")
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def held(dsn: str) -> AsyncIterator[None]:
+    """Somebody holds the ports meanwhile, so a run stands still in them."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE public.ports IN EXCLUSIVE MODE")
+            yield
     finally:
         await connection.close()
 

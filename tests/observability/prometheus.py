@@ -41,9 +41,10 @@ class Prometheus:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own, on loopback.
             return json.load(answer)["data"]
 
-    def value_of(self, expr: str) -> list[Any]:
-        """The series that an expression has now."""
-        found: list[Any] = self.ask("query", query=expr)["result"]
+    def value_of(self, expr: str, at_s: float | None = None) -> list[Any]:
+        """The series that an expression has now, or had then."""
+        time_s = str(time.time() if at_s is None else at_s)
+        found: list[Any] = self.ask("query", query=expr, time=time_s)["result"]
         return found
 
     def is_up(self) -> bool:
