@@ -6,6 +6,7 @@ Only numbers are told here, so there is nothing to protect but the process: a fe
 time, each for a few seconds.
 """
 
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import socket
 from threading import BoundedSemaphore, Thread
@@ -19,6 +20,9 @@ from syncd.metrics import CONTENT_TYPE, Metrics
 CONNECTIONS_MAX: Final = 4  # Prometheus has one for each of its servers
 REQUEST_S_MAX: Final = 5.0
 _POLL_S: Final = 0.1  # how soon the end is noticed
+# An answer has its turn half a dozen times, and Python's own 5 ms for each would be felt. It costs
+# nothing while nobody asks.
+_TURN_S: Final = 0.001
 
 
 class MetricsListener:
@@ -35,6 +39,7 @@ class MetricsListener:
         """Answer until it is cancelled; raises ConfigError where the address cannot be had."""
         server = self._listen()
         self.port = server.server_port
+        sys.setswitchinterval(_TURN_S)
         thread = Thread(target=server.serve_forever, args=(_POLL_S,), name="metrics", daemon=True)
         thread.start()
         started()
