@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from benchmarks import machine, peers, tell
+from benchmarks.aggregate_case import aggregates
 from benchmarks.files_cases import Files
 from benchmarks.odbc_case import through_odbc
 from benchmarks.results import Case, Results
@@ -24,6 +25,7 @@ from syncd import embedded
 ROWS: Final = 1_000_000
 ROWS_QUICK: Final = 100_000
 SCALE: Final = 5
+AGGREGATE_SHARE: Final = 10  # an aggregate is four rows, and an importer has 100,000 of them
 
 _REPOSITORY: Final = Path(__file__).resolve().parent.parent
 _RESULTS: Final = Path(__file__).resolve().parent / "results"
@@ -111,6 +113,7 @@ def _steps(stage: Stage, asked: Asked, results: Results) -> Steps:
         "everything": tables.everything,
         **{name: peer(name) for name in peers.NAMES},
         "files": files.cases,
+        "aggregates": lambda: aggregates(stage, asked.rows // AGGREGATE_SHARE),
         "odbc": lambda: through_odbc(stage, asked.rows),
         "scrape": lambda: scraped(stage, asked.rows),
     }
@@ -146,6 +149,7 @@ def _asked(words: Sequence[str] | None) -> Asked:
             *peers.NAMES,
             "everything",
             "files",
+            "aggregates",
             "odbc",
             "scrape",
             "scale",

@@ -9,7 +9,17 @@ import asyncpg
 from msgspec import Struct
 
 from syncd.app import App
-from syncd.config import Config, Entity, FilesSource, PostgresSource, PostgresTarget, Secret
+from syncd.config import (
+    Aggregate,
+    Config,
+    Entity,
+    FilesSource,
+    Link,
+    Part,
+    PostgresSource,
+    PostgresTarget,
+    Secret,
+)
 from syncd.flow.fingerprint import HASH_VERSION, Hasher
 from syncd.flow.keys import encode_key
 from syncd.flow.model import (
@@ -45,6 +55,15 @@ NAMES: Final = ("amount", "id", "name")
 COLUMNS: Final = tuple(Column(name, name, TYPES.get(name, ColumnType())) for name in NAMES)
 NATIVES: Final = {"amount": "numeric", "id": "bigint", "name": "text"}
 TABLE: Final = "CREATE TABLE items (id bigint, name text, amount numeric)"
+AGGREGATE: Final = """
+CREATE SCHEMA app;
+CREATE TABLE app.items (own uuid PRIMARY KEY, amount numeric);
+CREATE TABLE app.names (id uuid PRIMARY KEY, item uuid NOT NULL UNIQUE REFERENCES app.items,
+    name text);
+CREATE TABLE app.link (id uuid PRIMARY KEY, entity_type text, source_id text,
+    source_updated_at timestamptz, target_id uuid NOT NULL, target_updated_at timestamptz NOT NULL,
+    imported_at timestamptz NOT NULL, UNIQUE (entity_type, source_id));
+"""
 
 
 def plan_of(entity_id: int = 1, shape: int = 1) -> Plan:
@@ -190,6 +209,8 @@ class Shelter(Struct):
     stale: Lease  # one that was taken over
     memory: Store | None = None
     site: Site | None = None
+    key_kind: Kind = Kind.INTEGER  # of the key, as the target describes it
+    loads: bool = True  # whether rows can be copied straight into their table
 
     async def book(self, run: int, lease: Lease | None = None) -> RunBook:
         """The book of the n-th run, under the newest lease unless it says another."""
@@ -222,17 +243,34 @@ async def memory_shelter() -> AsyncIterator[Shelter]:
 
 
 @asynccontextmanager
-async def postgres_shelter(dsn: str) -> AsyncIterator[Shelter]:
+async def aggregate_shelter(dsn: str) -> AsyncIterator[Shelter]:
+    """The same rows, as documents that lie in three tables: the name has one of its own."""
+    link = Link(table="app.link", type="ITEM")
+    part = Part(into="app.names", on="item", columns={"name": "name"})
+    aggregate = Aggregate(link=link, id="own", parts={"named": part})
+    async with postgres_shelter(dsn, AGGREGATE, aggregate) as shelter:
+        shelter.key_kind, shelter.loads = Kind.TEXT, False
+        yield shelter
+
+
+@asynccontextmanager
+async def postgres_shelter(
+    dsn: str, tables: str = "CREATE SCHEMA app", aggregate: Aggregate | None = None
+) -> AsyncIterator[Shelter]:
     """The real ones; the ledger is made by ``init`` in a database of its own."""
     connection = await asyncpg.connect(dsn)
     await connection.execute(TABLE)
-    await connection.execute("CREATE SCHEMA app")
+    await connection.execute(tables)
     await connection.close()
     config = Config(
         pipeline="items",
         source=PostgresSource(dsn=Secret(dsn)),
         target=PostgresTarget(dsn=Secret(dsn)),
-        entities={"items": Entity(from_="public.items", key=("id",), into="app.items")},
+        entities={
+            "items": Entity(
+                from_="public.items", key=("id",), into="app.items", aggregate=aggregate
+            )
+        },
     )
     site = Site(config)
     try:

@@ -99,6 +99,48 @@ async def test_the_target_rows_before_the_write_are_kept_for_the_confirmation() 
     assert batch.locked == target.rows
 
 
+async def test_the_target_is_locked_with_what_is_to_be_written() -> None:
+    """So that it may find a row which its own list does not name."""
+    target, one = Target(), read("1", b"Ida")
+    await decide([one], target=target)
+    assert target.drafts == {one.key: one.row}
+
+
+async def test_a_record_whose_row_is_not_clear_is_parked() -> None:
+    """As a conflict with the target's reason; the others of the batch are merged."""
+    target, one, other = Target(), read("1"), read("2")
+    target.unclear = {one.key: "twin:ambiguous"}
+    batch = await decide([one, other], target=target)
+    found = {settled.key: settled.decision for settled in batch.settled}
+    assert (found[one.key].outcome, found[one.key].reason) == (Outcome.CONFLICT, "twin:ambiguous")
+    assert found[one.key].write is Write.NOTHING
+    assert found[other.key].write is Write.INSERT
+
+
+@pytest.mark.parametrize("parked", [False, True])
+async def test_a_row_that_the_target_remembers_and_has_not_was_deleted_by_staff(
+    *, parked: bool
+) -> None:
+    """Also where the ledger knows nothing of it, or only that it never landed."""
+    target, one = Target(), read("1")
+    target.gone = frozenset({one.key})
+    ledger = Ledger(*([Entry(one.key)] if parked else []))
+    decision = only(await decide([one], ledger=ledger, target=target)).decision
+    assert (decision.outcome, decision.write) == (Outcome.SKIPPED, Write.NOTHING)
+    assert decision.entry.state is State.TGT_DELETED
+
+
+async def test_what_the_ledger_knows_goes_before_what_the_target_remembers() -> None:
+    """A record that syncd deleted itself comes back as a new incarnation."""
+    target, one = Target(), read("1")
+    target.gone = frozenset({one.key})
+    entry = replace(
+        known(read("1", b"old")), state=State.SRC_DELETED, source_base=(), target_base=()
+    )
+    decision = only(await decide([one], ledger=Ledger(entry), target=target)).decision
+    assert (decision.write, decision.entry.incarnation) == (Write.INSERT, 2)
+
+
 # -- the position guard ------------------------------------------------------------------------
 
 

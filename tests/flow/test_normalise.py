@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from syncd.errors import ConfigError
 from syncd.flow import normalise
-from syncd.flow.model import MISSING, ColumnType, Issue, Kind, Severity, Value
+from syncd.flow.model import MISSING, ColumnType, Issue, Item, Kind, Severity, Value
 from syncd.flow.normalise import (
     BadValue,
     Dialect,
@@ -348,6 +348,52 @@ decimals: st.SearchStrategy[Decimal] = st.decimals(
     lambda number: abs(number.normalize().as_tuple().exponent) <= 400  # type: ignore[arg-type]
 )
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+SLOTS: Final = ColumnType(
+    Kind.JSON,
+    items=(
+        Item("at", ColumnType(Kind.TIME)),
+        Item("day", ColumnType()),
+        Item("seats", ColumnType(Kind.INTEGER)),
+    ),
+    order=("day", "at"),
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ([{"at": time(9), "day": "b"}], b'[{"at":"09:00:00","day":"b","seats":null}]'),
+        (
+            b'[{"day": "b", "at": "09:00"}]',
+            b'[{"at":"09:00:00","day":"b","seats":null}]',
+        ),
+        (
+            [{"day": "b", "seats": 1}, {"day": "a", "seats": 2.0}, {"day": "a", "at": "08:00"}],
+            (
+                b'[{"at":null,"day":"a","seats":"2"},{"at":"08:00:00","day":"a","seats":null},'
+                b'{"at":null,"day":"b","seats":"1"}]'
+            ),
+        ),
+        ([], None),
+        (b"[]", None),
+        (b" ", None),
+        ("text", "not_rows"),
+        ({"day": "a"}, "not_rows"),
+        (["a"], "not_rows"),
+        ([{"size": 1}], "unknown_field"),
+        ([{"seats": "many"}], "not_integer"),
+        (b"{", "not_json"),
+    ],
+)
+def test_a_list_of_rows_is_ordered_and_each_field_has_its_own_type(
+    raw: object, expected: bytes | str | None
+) -> None:
+    """Equal collections are equal text, whoever gave them and in whatever order."""
+    assert read(SLOTS, raw) == expected
+    if isinstance(raw, bytes):
+        assert read(SLOTS, raw, Dialect.TEXT) == read(SLOTS, raw, Dialect.CANONICAL) == expected
+
+
 json_trees = st.recursive(
     st.none() | st.booleans() | st.integers() | texts | decimals,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
