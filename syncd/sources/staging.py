@@ -109,8 +109,13 @@ class StagingSource:
 
     @asynccontextmanager
     async def open(self, plans: Sequence[Plan]) -> AsyncIterator[Snapshot]:
-        """Stage the dump unless it is staged already, then one snapshot of the staging tables."""
+        """Stage the dump unless it is staged already, then one snapshot of the staging tables.
+
+        May be called once: the source is let go before anything is read.
+        """
         staged = await self._stage(await self._looked())
+        # A session there stands in the way of the next restore, and a snapshot holds on to rows.
+        await self._upstream.close()
         self._staged = staged
         async with self._held(staged), self._reader.open(plans) as snapshot:
             yield _StagedSnapshot(

@@ -16,6 +16,10 @@ CASES: Final = "SELECT id, status FROM cases"
 READ: Final = "SELECT c.id, c.status FROM staging.cases c"
 NOTES: Final = "SELECT id, text FROM notes"
 WAITERS: Final = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+SESSIONS: Final = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'syncd'"
+)
 DUMP_1: Final = "2026-03-01 05:45:00"
 DUMP_2: Final = "2026-03-02 05:45:00"
 
@@ -216,12 +220,13 @@ async def test_a_reader_of_the_tables_puts_the_swap_off(world: StagedWorld) -> N
 
 
 async def test_a_plan_while_a_run_reads_cannot_empty_its_tables(world: StagedWorld) -> None:
-    """A run holds the tables that it reads; whoever would swap them has to wait."""
+    """A run holds the tables that it reads, and the source no more; a swap has to wait."""
     async with world.app() as app:
         source = app._site.source(await app._site.hasher(), sequence=1)
         prepared = await app._site.prepared()
         plan = prepared.plans["cases"]
         async with source.open([plan]) as snapshot:
+            assert await world.legacy_rows(SESSIONS) == [(0,)]
             await world.dump(DUMP_2, "DELETE FROM cases WHERE id = 1")
             target = msgspec.structs.replace(world.config.target, lock_timeout_s=0.1)
             world.config = msgspec.structs.replace(world.config, target=target)
