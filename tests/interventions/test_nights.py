@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from syncd.config import Deletes, HoldAbove, Needed
 from tests.interventions.world import (
+    GROUP,
+    SLOT,
     Interventions,
     change,
     gone,
@@ -322,23 +324,6 @@ async def test_a_group_comes_before_its_members_and_moves_its_slots(
     assert await interventions.value(active) == 1
 
 
-GROUP: Final[dict[str, object]] = {
-    "GroupID": uuid_of(100),
-    "GroupCode": "BC1",
-    "RegionCode": "R1",
-    "CohortCode": "GO",
-    "SexCode": "X",
-    "IsLdc": 0,
-    "PduCode": "P1",
-    "LocationCode": "L1",
-    "LocationName": "Office 1",
-    "StartDate": "2026-03-01",
-    "EarliestStartDate": "2026-02-20",
-    "CreateTs": "2026-02-01 10:00:00",
-    "CreatedBy": "user1",
-    "IsDeleted": 0,
-}
-SLOT: Final[dict[str, object]] = {"GroupID": uuid_of(100), "StartTime": "18:30"}
 MEMBER: Final[dict[str, object]] = {
     "GroupID": uuid_of(100),
     "ReferralID": uuid_of(1),

@@ -129,6 +129,23 @@ def gone(number: int) -> str:
     return f"DELETE FROM dbo.Referral WHERE ReferralID = '{uuid_of(number)}'"
 
 
+GROUP: Final[dict[str, object]] = {
+    "GroupID": uuid_of(100),
+    "GroupCode": "BC1",
+    "RegionCode": "R1",
+    "CohortCode": "GO",
+    "SexCode": "X",
+    "IsLdc": 0,
+    "PduCode": "P1",
+    "LocationCode": "L1",
+    "LocationName": "Office 1",
+    "StartDate": "2026-03-01",
+    "EarliestStartDate": "2026-02-20",
+    "CreateTs": "2026-02-01 10:00:00",
+    "CreatedBy": "user1",
+    "IsDeleted": 0,
+}
+SLOT: Final[dict[str, object]] = {"GroupID": uuid_of(100), "StartTime": "18:30"}
 _FIELDS: Final = (
     *("id", "person_name", "crn", "event_id", "event_number", "sourced_from", "sex"),
     *("date_of_birth", "created_at", "region_name", "reporting_team", "statuses", "cohorts"),
