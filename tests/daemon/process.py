@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import asyncpg
 
@@ -151,6 +153,27 @@ class Served:
         return next(
             int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")
         )
+
+    def heeds_no_hangup_yet(self) -> None:
+        """Return when SIGHUP cannot end it any more: a moment after its start."""
+        end_s = time.monotonic() + WAIT_S
+        while time.monotonic() < end_s:
+            status = Path(f"/proc/{self.pid}/status").read_text("ascii")
+            ignored = next(line for line in status.splitlines() if line.startswith("SigIgn"))
+            if int(ignored.split()[1], 16) >> (signal.SIGHUP - 1) & 1:
+                return
+            time.sleep(0.005)
+        raise AssertionError("it never ignored SIGHUP")
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """What its listener answers: status and JSON."""
+        port = self.wait("http_listening")["port"]
+        try:
+            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=WAIT_S) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as refusal:
+            with refusal:
+                return refusal.code, json.load(refusal)
 
     def virtual_bytes(self) -> int:
         """Address space that it has now."""

@@ -34,6 +34,7 @@ async def in_step(place: Place, rows: int, word: str) -> bool:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 async def test_sigterm_at_any_moment(
     place: Place, record_property: Callable[[str, object], None]
 ) -> None:
@@ -68,6 +69,7 @@ async def test_sigterm_at_any_moment(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 async def test_a_daemon_that_runs_out_of_memory_goes_on_when_there_is_some(place: Place) -> None:
     """Case 9: it fails or is ended, nothing is half done, and the work is done afterwards."""
     with Served(place) as daemon:

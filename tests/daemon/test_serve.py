@@ -36,9 +36,11 @@ async def test_what_is_asked_for_is_done_and_noted(place: Place) -> None:
 
 
 async def test_a_storm_of_hangups_is_one_run_and_one_that_waits(place: Place) -> None:
-    """Case 8: 1,000 SIGHUPs while a run is held up; afterwards one more run, and no more memory."""
+    """Case 8: 1,000 SIGHUPs while a run is held up, others at the start and at the end."""
     await place.rows("INSERT INTO one_offices (id, name) VALUES ('1', 'staff')")
     with Served(place) as daemon:
+        daemon.heeds_no_hangup_yet()
+        daemon.signal(signal.SIGHUP, times=100)
         daemon.wait("leadership_taken")
         daemon.signal(signal.SIGHUP)
         daemon.wait("claim_ended")
@@ -73,6 +75,8 @@ async def test_a_wrong_configuration_keeps_the_old_one(place: Place) -> None:
         place.config.write_text(sound.replace("key: [id]", "keys: [id]"), "utf-8")
         daemon.signal(signal.SIGHUP)
         assert "entities.offices.keys" in daemon.wait("reload_refused")["error"]
+        assert daemon.get("/health")[1]["components"]["configuration"]["status"] == "DOWN"
+        assert daemon.get("/health/liveness")[0] == daemon.get("/health/readiness")[0] == 200
         daemon.wait("claim_ended", status="done")
         place.write(more="  people: {from: staff.csv, key: [id], into: public.one_people}")
         await place.init()
