@@ -358,7 +358,7 @@ ALERTS: Final = (
 def recording_groups() -> list[dict[str, Any]]:
     """The recording rules as Prometheus reads them."""
     rules = [{"record": name, "expr": expr} for name, expr in RECORDING.items()]
-    return [{"name": "syncd-recording", "interval": "30s", "rules": rules}]
+    return [{"name": "syncd-recording", "rules": rules}]
 
 
 def alert_groups() -> list[dict[str, Any]]:
