@@ -116,7 +116,9 @@ def check_rules(prometheus: Prometheus) -> None:
 
 def check_what_waits(prometheus: Prometheus) -> None:
     """An alert is on its way for what the second night left."""
-    waiting = prometheus.value_of("ALERTS{alertname='SyncdDeletesHeld'}")
+    pending = "ALERTS{alertname='SyncdDeletesHeld'}"
+    prometheus.until(lambda: bool(prometheus.value_of(pending)), "the alert is evaluated")
+    waiting = prometheus.value_of(pending)
     assert [series["metric"]["entity"] for series in waiting] == ["berths"]
     assert prometheus.value_of("sum(syncd_conflicts_open)")[0]["value"][1] == "1"
     assert prometheus.value_of("sum(syncd_leader)")[0]["value"][1] == "1"
