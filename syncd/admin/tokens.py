@@ -82,8 +82,6 @@ class Authenticator:
         key = await keys.find(header["kid"])
         if key is None:
             raise UnknownError("unknown_key")
-        if header["alg"] != key.algorithm:
-            raise UnknownError("algorithm")
         try:
             return jwt.decode(
                 token,
@@ -123,6 +121,7 @@ _REASONS: Final[Sequence[tuple[type[jwt.PyJWTError], str]]] = (
     (jwt.InvalidAudienceError, "audience"),
     (jwt.InvalidIssuerError, "issuer"),
     (jwt.MissingRequiredClaimError, "missing_claim"),
+    (jwt.InvalidAlgorithmError, "algorithm"),
     (jwt.InvalidSignatureError, "signature"),
 )
 

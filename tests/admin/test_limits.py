@@ -1,5 +1,6 @@
 """Case 93: what one may send, how fast, how often. Limits at one below, at it, and above."""
 
+import contextlib
 import json
 import socket
 import time
@@ -184,6 +185,17 @@ def test_slow_connections_give_way_to_one_that_asks(hasty: Served) -> None:
             connection.sendall(b"GET /health/liveness HTTP/1.1\r\n")
         assert hasty.get("/health/liveness").status == 200
         assert hasty.listener.gate.taken <= 4
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_connection_that_gives_way_is_closed_at_once(served: Served) -> None:
+    """Seventeen for sixteen seats: the first one need not wait for its five seconds."""
+    slow = [socket.create_connection(("127.0.0.1", served.port), timeout=2) for _ in range(17)]
+    try:
+        with contextlib.suppress(ConnectionResetError):
+            assert slow[0].recv(1) == b""
     finally:
         for connection in slow:
             connection.close()
