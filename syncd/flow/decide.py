@@ -15,6 +15,7 @@ from syncd.flow.fingerprint import HASH_VERSION, Hasher
 from syncd.flow.keys import decode_key
 from syncd.flow.merge import Mark, merge_row
 from syncd.flow.merge_columns import RowHashes
+from syncd.flow.merge_plain import is_plain, merge_plain
 from syncd.flow.model import (
     MISSING,
     Decision,
@@ -106,6 +107,7 @@ class Decider:
         self._target = target
         self.forced = forced or {}
         self._text_key = any(kind is Kind.TEXT for kind in plan.key_types)
+        self._is_plain = is_plain(plan)
 
     async def decide(self, tx: Tx, reads: Sequence[Read]) -> Batch:
         """Judge every read; in a transaction that writes, both sides are locked first."""
@@ -277,16 +279,22 @@ class Decider:
     def _merged(
         self, change: "_Changed", row: Row, target: Row | None, hashes: RowHashes
     ) -> Decision:
-        read = change.read
+        read, entry = change.read, change.entry
+        mark = self._mark(read.key, read.digest, change.fingerprint)
+        forced = self.forced.get(read.key, {})
+        if self._is_plain and entry is not None and target is not None and not forced:
+            short = merge_plain(self.plan, mark, entry, row, target, hashes)
+            if short is not None:
+                return short
         decision = merge_row(
             self.plan,
             self.hasher,
-            self._mark(read.key, read.digest, change.fingerprint),
-            entry=change.entry,
+            mark,
+            entry=entry,
             draft=row,
             target=target,
             hashes=hashes,
-            forced=self.forced.get(read.key, {}),
+            forced=forced,
             previous_run=self.sight.previous_run,
         )
         return self._completed(change.entry, _restored(self.plan, change.entry, decision))

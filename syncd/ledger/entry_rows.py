@@ -38,6 +38,9 @@ COLUMNS: Final = (
 )
 COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER: Final = b"\xff\xff"
+# Asking the class costs ten times as much, twice for each entry.
+_STATES: Final = {state.value: state for state in State}
+_OUTCOMES: Final[Mapping[str, Outcome | None]] = {"": None, **{o.value: o for o in Outcome}}
 _COUNT = len(COLUMNS).to_bytes(2, "big")
 _LENGTH = Packer(">i")
 _DIGEST_AND_FINGERPRINT = Packer(">iqi")
@@ -140,13 +143,13 @@ def to_entry(
         shape=record["shape"],
         source_epoch=record["source_epoch"],
         position=record["position"],
-        state=State(record["state"]),
+        state=_STATES[record["state"]],
         present=record["present"],
         open=record["open"],
         incarnation=record["incarnation"],
         source_base=source,
         target_base=target,
-        outcome=Outcome(record["outcome"]) if record["outcome"] else None,
+        outcome=_OUTCOMES[record["outcome"]],
         reason=record["reason"] or "",
         run_id=record["run_id"],
     )
