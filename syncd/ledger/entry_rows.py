@@ -149,7 +149,7 @@ def to_entry(
         incarnation=record["incarnation"],
         source_base=source,
         target_base=target,
-        outcome=_OUTCOMES[record["outcome"]],
+        outcome=_OUTCOMES[record["outcome"] or ""],
         reason=record["reason"] or "",
         run_id=record["run_id"],
     )
