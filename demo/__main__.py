@@ -1,32 +1,46 @@
-"""``python -m demo [--keep]``: play the story; 0 when all of it was true, else 1."""
+"""``python -m demo [STORY] [--keep]``: play a story; 0 when all of it was true, else 1.
+
+interventions  a probation service moves from Interventions Manager to Manage and Deliver
+casework       what syncd does in small: deletes, conflicts, refused rows, one after the other
+"""
 
 import argparse
 import signal
 import sys
 import time
 from contextlib import suppress
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
-from demo.stage import CASEWORK, LEGACY, Stage, StoryError, open_stage
-from demo.story import tell
+from demo.casework import story as casework
+from demo.interventions import story as interventions
+from demo.stage import Stage, StoryError, open_stage
 from syncd.errors import SyncdError
+
+STORIES: Final = {"interventions": interventions, "casework": casework}
 
 
 def main() -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("story", nargs="?", default="interventions", choices=[*STORIES])
     parser.add_argument(
         "--keep", action="store_true", help="go on running until Ctrl-C, and say how to join"
     )
-    keep = parser.parse_args().keep
+    asked = parser.parse_args()
+    story = STORIES[asked.story]
     console = Console(highlight=False)
     started_s = time.monotonic()
     try:
-        with open_stage(console) as stage:
-            tell(stage)
-            if keep:
+        with open_stage(console, story.SCENE) as stage:
+            story.tell(stage)
+            if asked.keep:
                 _stay(stage)
     except (StoryError, SyncdError) as error:
         console.print(Text(f"\nthe story is not true: {error}", style="bold red"))
@@ -43,24 +57,31 @@ def main() -> int:
             style="bold green",
         )
     )
-    console.print(Text("To look around yourself: .venv/bin/python -m demo --keep", style="dim"))
+    console.print(
+        Text(
+            "To look around yourself: .venv/bin/python -m demo --keep; another story: -m demo casework",
+            style="dim",
+        )
+    )
     return 0
 
 
 def _stay(stage: Stage) -> None:
     """Say how to join from another terminal, and wait for Ctrl-C."""
+    scene = stage.scene
+    old, new = scene.variables
     stage.title("Still running")
     stage.console.print(
         "\n".join(
             (
                 f"configuration: {stage.folder / 'pipeline.yaml'}",
-                f"Casebook (old): {stage.dsn(LEGACY)}",
-                f"Casework (new): {stage.dsn(CASEWORK)}",
+                f"the old system: {stage.dsn(scene.old)}",
+                f"the new system: {stage.dsn(scene.new)}",
                 "",
                 "In another terminal:",
                 f"  cd {stage.folder}",
-                f"  export LEGACY_DSN={stage.dsn(LEGACY)}",
-                f"  export CASEWORK_DSN={stage.dsn(CASEWORK)}",
+                f"  export {old}={stage.dsn(scene.old)}",
+                f"  export {new}={stage.dsn(scene.new)}",
                 f"  alias syncd='{sys.executable} -m syncd'",
                 "  syncd status",
                 "",

@@ -1,4 +1,4 @@
-"""What the story is played on: a PostgreSQL of its own, two databases, and the command line.
+"""What a story is played on: a PostgreSQL of its own, two databases, and the command line.
 
 Everything lies in one temporary folder and ends with ``open_stage``. The verbs run as a user
 would type them, each in a process of its own on this terminal; what they claim is checked by
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+from msgspec import Struct
 from rich.console import Console
 from rich.padding import Padding
 from rich.syntax import Syntax
@@ -25,9 +26,6 @@ from rich.text import Text
 
 from syncd import embedded
 
-HERE: Final = Path(__file__).resolve().parent
-LEGACY: Final = "legacy"
-CASEWORK: Final = "casework"
 _VERB_S_MAX: Final = 60.0
 _EXIT_CODES: Final = {
     0: "done",
@@ -40,13 +38,29 @@ class StoryError(Exception):
     """What the story tells is not what happened."""
 
 
+class Scene(Struct, frozen=True):
+    """Where a story is played: the two databases, by the variables that hold their DSNs.
+
+    ``pipeline`` is the folder that is copied for it, ``scripts`` the folder of its SQL.
+    """
+
+    old: str
+    new: str
+    variables: tuple[str, str]
+    pipeline: Path
+    scripts: Path
+
+
 class Stage:
     """One server with both databases, and the folder of the pipeline."""
 
-    def __init__(self, console: Console, folder: Path, server: embedded.Server) -> None:
+    def __init__(
+        self, console: Console, folder: Path, server: embedded.Server, scene: Scene
+    ) -> None:
         self.console = console
         self.folder = folder
         self.server = server
+        self.scene = scene
         self.checked = 0
 
     def dsn(self, database: str) -> str:
@@ -55,7 +69,8 @@ class Stage:
 
     def environ(self) -> dict[str, str]:
         """What a shell in which syncd runs needs; nothing of the caller's own settings leaks in."""
-        ours = {"LEGACY_DSN": self.dsn(LEGACY), "CASEWORK_DSN": self.dsn(CASEWORK)}
+        scene = self.scene
+        ours = dict(zip(scene.variables, map(self.dsn, (scene.old, scene.new)), strict=True))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SYNCD_", "PG"))}
         return kept | ours
 
@@ -71,9 +86,10 @@ class Stage:
         self.console.print()
         self.console.print(Text(" ".join(sentences), style="cyan"))
 
-    def show(self, name: str, language: str) -> None:
-        """A file of the pipeline."""
+    def show(self, name: str, language: str, lines: slice = slice(None)) -> None:
+        """A file of the pipeline, or some of its lines."""
         text = (self.folder / name).read_text(encoding="utf-8")
+        text = "\n".join(text.splitlines()[lines])
         code = Syntax(text, language, theme="ansi_dark", background_color="default")
         self.console.print(Padding(code, (1, 0, 0, 2)))
 
@@ -81,8 +97,11 @@ class Stage:
 
     def play(self, database: str, script: str) -> None:
         """Run a file of SQL."""
-        text = (HERE / script).read_text(encoding="utf-8")
-        asyncio.run(_execute(self.dsn(database), text))
+        self.do(database, (self.scene.scripts / script).read_text(encoding="utf-8"))
+
+    def do(self, database: str, statements: str) -> None:
+        """Run some SQL."""
+        asyncio.run(_execute(self.dsn(database), statements))
 
     def syncd(self, *arguments: str, code: int = 0) -> None:
         """Run a verb on this terminal; it must end with ``code``."""
@@ -113,7 +132,11 @@ class Stage:
 
         Raises StoryError when it is not so.
         """
-        self._check(fact, self.rows(CASEWORK, query), list(expected))
+        self._check(fact, self.rows(self.scene.new, query), list(expected))
+        self.confirm(fact)
+
+    def confirm(self, fact: str) -> None:
+        """Say that a fact was checked."""
         self.console.print(Text.assemble(("  checked ", "green"), fact))
 
     def _check(self, fact: str, found: Sequence[object], expected: Sequence[object]) -> None:
@@ -123,19 +146,20 @@ class Stage:
 
 
 @contextmanager
-def open_stage(console: Console) -> Iterator[Stage]:
-    """A stage with an old system full of data and a new one that is empty.
+def open_stage(console: Console, scene: Scene) -> Iterator[Stage]:
+    """A stage with two databases, both empty, and a copy of the pipeline's folder.
 
     The server and the folder are gone at the end, whatever ended it.
     """
     with _cleanly_terminated(), tempfile.TemporaryDirectory(prefix="syncd-demo-") as name:
         folder = Path(name)
-        shutil.copytree(HERE / "pipeline", folder / "pipeline")
+        shutil.copytree(
+            scene.pipeline, folder / "pipeline", ignore=shutil.ignore_patterns("sample", "__*__")
+        )
         with embedded.serve(folder / "postgres") as server:
-            stage = Stage(console, folder / "pipeline", server)
-            for database in (LEGACY, CASEWORK):
-                asyncio.run(_execute(server.dsn(), f"CREATE DATABASE {database}"))
-                stage.play(database, f"{database}.sql")
+            stage = Stage(console, folder / "pipeline", server, scene)
+            for database in (scene.old, scene.new):
+                stage.do("", f"CREATE DATABASE {database}")
             yield stage
 
 

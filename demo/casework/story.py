@@ -1,11 +1,23 @@
 """Three nights and what happened on the days between; every claim is checked before it is made."""
 
+from pathlib import Path
 from typing import Final
 
 from rich.table import Table
 
-from demo.stage import CASEWORK, LEGACY, Stage
+from demo.stage import Scene, Stage
 from syncd.flow.guard import plan_hash
+
+LEGACY: Final = "legacy"
+CASEWORK: Final = "casework"
+_HERE: Final = Path(__file__).resolve().parent
+SCENE: Final = Scene(
+    old=LEGACY,
+    new=CASEWORK,
+    variables=("LEGACY_DSN", "CASEWORK_DSN"),
+    pipeline=_HERE / "pipeline",
+    scripts=_HERE,
+)
 
 # What both sides did to single records on the day between night 1 and night 2.
 _DAY_2: Final = (
@@ -25,6 +37,8 @@ _DAY_2: Final = (
 
 def tell(stage: Stage) -> None:
     """Play everything. Raises StoryError as soon as a claim is not true."""
+    for database in (LEGACY, CASEWORK):
+        stage.play(database, f"{database}.sql")
     for act in (_before, _night_1, _day_2, _night_2, _morning, _night_3, _decision, _end):
         act(stage)
 

@@ -1,0 +1,1 @@
+"""Interventions Manager to Manage and Deliver, as it ships."""
