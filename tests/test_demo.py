@@ -17,6 +17,7 @@ from rich.console import Console
 
 from demo import __main__ as demo
 from demo import stage
+from demo.interventions import story
 from syncd.embedded import Server
 from tests.conftest import REPOSITORY
 
@@ -127,9 +128,7 @@ def test_a_demo_whose_story_is_not_true_fails(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "argv", ["demo"])
     monkeypatch.setattr(demo, "Console", lambda **_: Console(file=told, width=200))
     monkeypatch.setattr(demo, "open_stage", small_stage)
-    monkeypatch.setattr(
-        demo.interventions, "tell", lambda small: small.expect("all are there", "", (42,))
-    )
+    monkeypatch.setattr(story, "tell", lambda small: small.expect("all are there", "", (42,)))
     assert demo.main() == 1
     assert (
         "the story is not true: all are there: expected [(42,)], found [(41,)]" in told.getvalue()
@@ -152,7 +151,7 @@ def test_a_kept_demo_says_how_to_join_and_waits(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "argv", ["demo", "--keep"])
     monkeypatch.setattr(demo, "Console", lambda **_: Console(file=told, width=200))
     monkeypatch.setattr(demo, "open_stage", small_stage)
-    monkeypatch.setattr(demo.interventions, "tell", lambda _: None)
+    monkeypatch.setattr(story, "tell", lambda _: None)
     monkeypatch.setattr(signal, "pause", pause)
     assert demo.main() == 0
     (before_the_wait,) = waited

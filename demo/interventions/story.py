@@ -81,7 +81,7 @@ def _before(stage: Stage) -> None:
         "A probation service moves from Interventions Manager (IM) to Manage and Deliver (M&D).",
         "Every morning a full dump of IM is restored; all that changed must reach M&D, and nothing",
         "that staff or nDelius wrote there may be lost. A referral lies in five tables of M&D, and",
-        "is written as one. Of the file that says all this, the part about a group and its times:",
+        "is written as one. Of the file that says all this, the part about groups:",
     )
     text = (stage.folder / "pipeline.yaml").read_text(encoding="utf-8").splitlines()
     begins = next(at for at, line in enumerate(text) if line == "  group:")
