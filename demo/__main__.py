@@ -57,12 +57,7 @@ def main() -> int:
             style="bold green",
         )
     )
-    console.print(
-        Text(
-            "To look around yourself: .venv/bin/python -m demo --keep; another story: -m demo casework",
-            style="dim",
-        )
-    )
+    console.print(Text("To look around yourself: .venv/bin/python -m demo --keep", style="dim"))
     return 0
 
 

@@ -92,8 +92,8 @@ def _before(stage: Stage) -> None:
 def _night_1(stage: Stage) -> None:
     stage.title("Night 1: everything is new, and not all of it is clean")
     stage.say(
-        "init makes the ledger beside M&D's tables. The requirement numbers that IM lacks come from",
-        "another system, once, as a file.",
+        "init makes the ledger beside M&D's tables. The requirement numbers that IM lacks come",
+        "from another system, once, as a file.",
     )
     stage.syncd("init", "--quiet")
     stage.syncd("lookup", "load", "iaps_licreqnos", "licreqnos.csv")
