@@ -30,7 +30,7 @@ from tests.interventions.people import People
 PIPELINE: Final = REPOSITORY / "config" / "interventions" / "pipeline.yaml"
 SCHEMAS: Final = REPOSITORY / "schemas" / "interventions"
 NIGHTS: Final = 30
-REFERRALS: Final = 60
+REFERRALS: Final = 50
 # Where a night breaks off: before, between and after the writes of an aggregate, and at a commit.
 BREAKS: Final = (
     "aggregate.copied",
@@ -161,6 +161,7 @@ def month(make_database: Callable[[str], str]) -> Month:
     return Month(make_database("im"), make_database("md"), seed=1)
 
 
+@pytest.mark.timeout(600)
 async def test_thirty_nights_lose_double_and_overwrite_nothing(
     month: Month, tmp_path: Path
 ) -> None:
