@@ -24,6 +24,7 @@ import msgspec
 from syncd.errors import ConfigError
 from syncd.flow import canonical
 from syncd.flow.canonical import BadValue
+from syncd.flow.decode import DecodeError, decode
 from syncd.flow.model import MISSING, ColumnType, Issue, Kind, Row, Severity, Value
 from syncd.flow.parsers import glance_of, parser_of, zone_of
 
@@ -284,7 +285,9 @@ def _rows(type_: ColumnType) -> Read:
             value = _parsed(value)
         if not isinstance(value, list | tuple):
             raise BadValue("not_rows")
-        rows = sorted((one(row) for row in value), key=place)
+        rows = [one(row) for row in value]
+        if len(rows) > 1:
+            rows.sort(key=place)
         texts = [[None if field is None else field.decode() for field in row] for row in rows]
         named = [dict(zip(fields, row, strict=True)) for row in texts]
         return _encode_json(named) if named else None
@@ -293,8 +296,12 @@ def _rows(type_: ColumnType) -> Read:
 
 
 def _parsed(value: bytes) -> object:
-    document = canonical.document(value)
-    return [] if document is None else _decode_json(document)
+    """Parsed JSON; nothing at all is an empty list."""
+    try:
+        return decode(_decode_json, value)
+    except DecodeError:
+        document = canonical.document(value)  # which says what is wrong with it
+        return [] if document is None else _decode_json(document)
 
 
 def _python(type_: ColumnType) -> Read:

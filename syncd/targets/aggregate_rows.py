@@ -6,6 +6,7 @@ wherever, it is made: after a crash, in another environment, by a second attempt
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha1
 from typing import Final
 
 import msgspec
@@ -24,8 +25,11 @@ Looked = Mapping[tuple[int, str], str]  # by number of the reference and source 
 
 
 def new_id(*parts: str) -> str:
-    """The id of what ``parts`` name, as text."""
-    return str(uuid.uuid5(NAMESPACE, _SEPARATOR.join(parts)))
+    """The id of what ``parts`` name, as text: ``uuid.uuid5``, in a third of its time."""
+    name = _SEPARATOR.join(parts).encode()
+    digest = sha1(NAMESPACE.bytes + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def root_id(type_: str, source: str, incarnation: int) -> str:
@@ -34,18 +38,24 @@ def root_id(type_: str, source: str, incarnation: int) -> str:
     return new_id(type_, source, *again)
 
 
-def source_id(plan: Plan, key: bytes) -> str:
-    """The key as the link holds it."""
-    (part,) = decode_key(plan.key_types, key)
-    return part.decode()
+def source_ids(plan: Plan, keys: Iterable[bytes]) -> dict[bytes, str]:
+    """The keys as the link holds them."""
+    kinds = plan.key_types
+    return {key: decode_key(kinds, key)[0].decode() for key in keys}
 
 
 def staged(
-    document: Document, plan: Plan, changes: Changes, ids: Ids, looked: Looked
+    document: Document,
+    plan: Plan,
+    changes: Changes,
+    sources: Mapping[bytes, str],
+    ids: Ids,
+    looked: Looked,
 ) -> list[list[bytes | None]]:
     """The stage's rows, as ``aggregate_sql.create_stage`` has them."""
     masks: dict[tuple[int, ...], bytes] = {}
     single = ones(document)
+    carried = next(iter(document.at("updated")), None)
     rows = []
     for key, row, decision in changes:
         written = decision.written
@@ -56,20 +66,13 @@ def staged(
             decision.write.value.encode(),
             masks[written],
             ids[key].encode(),
-            source_id(plan, key).encode(),
-            _carried(document, row),
+            sources[key].encode(),
+            _told(row[carried]) if row and carried is not None else None,
         ]
         of_parts = (new_id(ids[key], document.layout.parts[at].name).encode() for at in single)
         values = _values(document, row, decision, ids[key], looked)
         rows.append([*head, *of_parts, *values])
     return rows
-
-
-def _carried(document: Document, row: Row) -> bytes | None:
-    """What the link carries of the source's time of change."""
-    if not row:
-        return None
-    return next((_told(row[at]) for at in document.at("updated")), None)
 
 
 def _values(

@@ -329,13 +329,19 @@ def upsert_links(layout: Layout) -> Statement:
 def link_twins(
     layout: Layout, sources: Sequence[str], ids: Sequence[Any], updated: Sequence[str | None]
 ) -> Statement:
-    """The links of rows that were found by what they say, as they stand."""
+    """The links of rows that were found by what they say; those made are returned.
+
+    The rows are locked by now, so a row that another writer has linked meanwhile is seen.
+    """
     return Statement(
         f"INSERT INTO {layout.link} (id, entity_type, source_id, source_updated_at, target_id, "
         "target_updated_at, imported_at) "
-        f"SELECT gen_random_uuid(), $1, s._s, s._u::timestamptz, s._id, {_touched(layout)}, now() "
+        "SELECT gen_random_uuid(), $1::text, s._s, s._u::timestamptz, s._id, "
+        f"{_touched(layout)}, now() "
         "FROM unnest($2::text[], $3::uuid[], $4::text[]) AS s (_s, _id, _u) "
-        f"JOIN {layout.root} t ON t.{ident(layout.id)} = s._id",
+        f"JOIN {layout.root} t ON t.{ident(layout.id)} = s._id "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {layout.link} l WHERE l.entity_type = $1::text "
+        "AND l.target_id = s._id) RETURNING source_id::text",
         (layout.type, [*sources], [*ids], [*updated]),
     )
 

@@ -26,7 +26,7 @@ from syncd.pg.copy_pieces import CopyPieces
 from syncd.pg.errors import translate
 from syncd.pg.transaction import transaction
 from syncd.targets import aggregate_sql as sql
-from syncd.targets.aggregate_rows import root_id, source_id, staged
+from syncd.targets.aggregate_rows import root_id, source_ids, staged
 from syncd.targets.aggregate_shape import Tables, introspect, lacking, placed
 from syncd.targets.aggregate_sql import Document, Statement
 from syncd.targets.layout import Layout, Term
@@ -138,8 +138,8 @@ class PostgresAggregates:
     async def row_id(self, tx: Tx, plan: Plan, key: bytes) -> str:
         """The id that the link gives a record; '' where it has none."""
         connection, _ = opened(tx)
-        layout, source = self._layouts[plan.name], source_id(plan, key)
-        rows = await _fetch(connection, sql.linked(layout.link, layout.type, [source]))
+        layout, sources = self._layouts[plan.name], source_ids(plan, [key])
+        rows = await _fetch(connection, sql.linked(layout.link, layout.type, [*sources.values()]))
         return str(rows[0][1]) if rows else ""
 
     async def is_empty(self, plan: Plan) -> bool:
@@ -156,10 +156,15 @@ class PostgresAggregates:
         keys: Sequence[bytes],
         drafts: Mapping[bytes, Row] | None = None,
     ) -> Locked:
-        """The documents of ``keys``; those found as twins are linked where it may be written."""
+        """The documents of ``keys``; those found as twins are linked where it may be written.
+
+        Two writers may find the same row at the same time: the second sees, once it has the lock,
+        that the row is taken.
+        """
         connection, writes = opened(tx)
         document = self._documents[plan.name]
-        roots = await self._find(connection, document, plan, keys, drafts or {})
+        sources = source_ids(plan, keys)
+        roots = await self._find(connection, document, sources, drafts or {})
         asked = {key: roots.ids[key] for key in sorted(roots.ids)}
         if writes and asked:
             there = await connection.fetch(
@@ -167,24 +172,24 @@ class PostgresAggregates:
             )
             await failpoint("aggregate.roots_locked")
             asked = {row[0]: row[1] for row in there}
+            for key in await self._link(connection, document, sources, roots, asked, drafts or {}):
+                del asked[key]
             for part in document.layout.parts:
                 await connection.execute(sql.lock_part(part), [*asked.values()])
             await failpoint("aggregate.parts_locked")
-        rows = await self._rows(connection, document, plan, asked)
-        if writes:
-            found = {key: of for key, of in roots.twins.items() if key in rows}
-            await self._link(connection, document, plan, found, drafts or {})
+        rows = await self._rows(connection, document, plan, sources, asked)
         return Locked(rows, roots.linked - rows.keys(), roots.unclear)
 
     async def write(self, tx: Tx, plan: Plan, changes: Changes) -> Mapping[bytes, Row]:
         """Stage and carry out; every written document as the target holds it afterwards."""
         connection, _ = opened(tx)
         document = self._documents[plan.name]
-        ids = await self._ids(connection, document, plan, changes)
+        sources = source_ids(plan, [key for key, _, _ in changes])
+        ids = await self._ids(connection, document, plan, sources, changes)
         looked = await self._looked(connection, document, changes)
         await connection.execute(sql.create_stage(document, plan))
         await failpoint("aggregate.stage")
-        lines = dialect.copy_rows(staged(document, plan, changes, ids, looked))
+        lines = dialect.copy_rows(staged(document, plan, changes, sources, ids, looked))
         await connection.copy_to_table(STAGE, source=CopyPieces([lines]), format="text")
         await failpoint("aggregate.copied")
         await self._delete(connection, document, plan, changes)
@@ -194,7 +199,7 @@ class PostgresAggregates:
         await connection.execute(linking.text, *linking.values)
         await failpoint("aggregate.linked")
         written = {key: ids[key] for key, _, d in changes if d.write is not Write.DELETE}
-        stored = await self._rows(connection, document, plan, written)
+        stored = await self._rows(connection, document, plan, sources, written)
         await failpoint("aggregate.read_back")
         assert_stored(plan, changes, stored)
         await connection.execute(DROP_STAGE)
@@ -236,17 +241,16 @@ class PostgresAggregates:
         self,
         connection: Any,
         document: Document,
-        plan: Plan,
-        keys: Sequence[bytes],
+        sources: Mapping[bytes, str],
         drafts: Mapping[bytes, Row],
     ) -> _Roots:
         """By the link, and for what is not linked by what it says."""
-        sources = {source_id(plan, key): key for key in keys}
+        keys = {source: key for key, source in sources.items()}
         layout = document.layout
-        known = await _fetch(connection, sql.linked(layout.link, layout.type, [*sources]))
-        ids = {sources[row[0]]: row[1] for row in known}
+        known = await _fetch(connection, sql.linked(layout.link, layout.type, [*keys]))
+        ids = {keys[row[0]]: row[1] for row in known}
         roots = _Roots(ids, {}, {}, frozenset(ids))
-        free = [key for key in keys if key not in ids and key in drafts]
+        free = [key for key in sources if key not in ids and key in drafts]
         for rule in layout.twins:
             if free:
                 await self._match(connection, document, rule, roots, free, drafts)
@@ -264,8 +268,8 @@ class PostgresAggregates:
         drafts: Mapping[bytes, Row],
     ) -> None:
         """Candidates by one rule: exactly one, which no other record claims, is the row."""
-        values = {key: _terms(document, rule, drafts[key]) for key in keys}
-        values = {key: said for key, said in values.items() if said}
+        at = _positions(document, rule)
+        values = {key: said for key in keys if (said := _terms(drafts[key], at))}
         if not values:
             return
         columns = [
@@ -300,29 +304,39 @@ class PostgresAggregates:
         self,
         connection: Any,
         document: Document,
-        plan: Plan,
-        twins: Mapping[bytes, Any],
+        sources: Mapping[bytes, str],
+        roots: _Roots,
+        locked: Mapping[bytes, Any],
         drafts: Mapping[bytes, Row],
-    ) -> None:
-        """Note in the link whose the found rows are."""
+    ) -> list[bytes]:
+        """Note in the link whose the found rows are; keys of those that another was given."""
+        twins = {key: of for key, of in roots.twins.items() if key in locked}
         if not twins:
-            return
-        sources = [source_id(plan, key) for key in twins]
+            return []
+        linked = [sources[key] for key in twins]
         carried = [_text(drafts[key][at]) for key in twins for at in document.at("updated")]
         linking = sql.link_twins(
-            document.layout, sources, [*twins.values()], carried or [None] * len(sources)
+            document.layout, linked, [*twins.values()], carried or [None] * len(linked)
         )
-        await connection.execute(linking.text, *linking.values)
+        made = {row[0] for row in await _fetch(connection, linking)}
         await failpoint("aggregate.matched")
+        lost = [key for key in twins if sources[key] not in made]
+        roots.unclear |= dict.fromkeys(lost, AMBIGUOUS)
+        return lost
 
     async def _rows(
-        self, connection: Any, document: Document, plan: Plan, ids: Mapping[bytes, Any]
+        self,
+        connection: Any,
+        document: Document,
+        plan: Plan,
+        sources: Mapping[bytes, str],
+        ids: Mapping[bytes, Any],
     ) -> dict[bytes, Row]:
         """The documents of these roots as they now stand."""
         if not ids:
             return {}
-        sources = [source_id(plan, key) for key in ids]
-        statement = sql.documents(document, [*ids], sources, [*ids.values()])
+        linked = [sources[key] for key in ids]
+        statement = sql.documents(document, [*ids], linked, [*ids.values()])
         rows = await _fetch(connection, statement)
         found = {row[0]: canonical_row(document.reader, row[1:]) for row in rows}
         assert_single(plan, len(rows) - len(found))
@@ -331,13 +345,18 @@ class PostgresAggregates:
     # -- writing -------------------------------------------------------------------------------
 
     async def _ids(
-        self, connection: Any, document: Document, plan: Plan, changes: Changes
+        self,
+        connection: Any,
+        document: Document,
+        plan: Plan,
+        sources: Mapping[bytes, str],
+        changes: Changes,
     ) -> dict[bytes, str]:
         """The ids of all roots of a batch: new ones are made, the others stand in the link."""
         layout = document.layout
         ids, known = {}, {}
         for key, _, decision in changes:
-            source = source_id(plan, key)
+            source = sources[key]
             if decision.write is Write.INSERT:
                 ids[key] = root_id(layout.type, source, decision.entry.incarnation)
             else:
@@ -424,13 +443,20 @@ class PostgresAggregates:
         await failpoint("aggregate.lists_written")
 
 
-def _terms(document: Document, rule: Sequence[Term], draft: Row) -> tuple[str, ...]:
-    """What a draft says of the columns of a rule; () where it is silent, or says NULL, of one."""
+def _positions(document: Document, rule: Sequence[Term]) -> tuple[int, ...]:
+    """Where a draft has the columns of a rule; () where it has not all of them."""
     places = {
         place.column: at for at, place in enumerate(document.places) if place.kind in _OF_ROOT
     }
-    said = [_text(draft[places[t.column]]) if t.column in places else None for t in rule]
-    return () if None in said else tuple(text for text in said if text is not None)
+    found = tuple(places[term.column] for term in rule if term.column in places)
+    return found if len(found) == len(rule) else ()
+
+
+def _terms(draft: Row, at: Sequence[int]) -> tuple[str, ...]:
+    """What a draft says there; () where it is silent, or says NULL, of one."""
+    said = [draft[place] for place in at]
+    texts = tuple(value.decode() for value in said if isinstance(value, bytes))
+    return texts if len(texts) == len(said) else ()
 
 
 _OF_ROOT: Final = ("root", "refer")

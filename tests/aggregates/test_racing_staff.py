@@ -84,14 +84,15 @@ async def test_a_child_that_was_being_added_is_seen(make_aggregates: MakeAggrega
         await anna.execute(INSERT_CHILD)
         async with asyncio.TaskGroup() as tasks:
             locked = tasks.create_task(site.target.lock(tx, plan, [KEY]))
-            await _until_somebody_waits(world)
+            await until_somebody_waits(world)
             assert not locked.done()
             await adding.commit()
         at = [column.into for column in plan.drafted].index("history")
         assert b"anna" in bytes(locked.result().rows[KEY][at] or b"")
 
 
-async def _until_somebody_waits(world: World) -> None:
+async def until_somebody_waits(world: World) -> None:
+    """Returns once a lock is waited for."""
     async with staff(world) as look:
         async with asyncio.timeout(10):
             while not await look.fetchval(WAITING):  # noqa: ASYNC110 - it is the server's state

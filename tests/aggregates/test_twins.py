@@ -2,11 +2,14 @@
 
 # ruff: noqa: S608 - the statements are made of constants and of the tests' own values.
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
 from syncd.flow.model import Outcome, Ownership
 from tests.aggregates.conftest import MakeAggregates
+from tests.aggregates.test_racing_staff import KEY, locking, staff, until_somebody_waits
 from tests.aggregates.world import REFERRAL, referral
 from tests.pipeline.world import told
 
@@ -100,6 +103,33 @@ async def test_a_row_that_is_linked_is_nobody_elses_twin(make_aggregates: MakeAg
     assert await world.history("referral", "r2") == [
         ("conflict", "unique:referral_crn_event_id_sourced_from_key")
     ]
+
+
+async def test_a_row_that_another_writer_takes_meanwhile_is_lost(
+    make_aggregates: MakeAggregates,
+) -> None:
+    """I4: it was found before the other's link could be seen, and is seen under the lock."""
+    world = await make_aggregates(referral(1), staff=row(ONE), entities=ONLY)
+    async with staff(world) as other, locking(world) as (site, tx):
+        plan = (await site.prepared()).plans["referral"]
+        draft = tuple(_DRAFT.get(column.into) for column in plan.drafted)
+        taking = other.transaction()
+        await taking.start()
+        await other.execute("SELECT FROM referral FOR UPDATE")
+        await other.execute(
+            "INSERT INTO data_import_record SELECT gen_random_uuid(), 'REFERRAL', 'another', "
+            "NULL, id, now(), now() FROM referral"
+        )
+        async with asyncio.TaskGroup() as tasks:
+            locked = tasks.create_task(site.target.lock(tx, plan, [KEY], {KEY: draft}))
+            await until_somebody_waits(world)
+            await taking.commit()
+        assert locked.result().unclear == {KEY: "twin:ambiguous"}
+        assert locked.result().rows == {}
+    assert await world.rows(LINKED) == [("another", ONE)]
+
+
+_DRAFT = {"crn": b"X000001", "event_id": b"1", "sourced_from": b"REQUIREMENT"}
 
 
 async def test_null_finds_no_twin(make_aggregates: MakeAggregates) -> None:
