@@ -27,7 +27,7 @@ PATIENCE_S: Final = 2.0
 _POLL_S: Final = 0.1
 # Above the time for which a session that is left alone waits for a lock, by default.
 _TAKE_S_MAX: Final = 15
-_ANSWER_GRACE_S: Final = 5.0
+_ANSWER_S_MAX: Final = 5.0
 _PATIENT: Final = f"SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '{_TAKE_S_MAX}s'"
 # Behind a proxy the driver knows another number; this one holds until the transaction ends.
 _PID: Final = "SELECT pg_backend_pid()"
@@ -52,33 +52,39 @@ async def take_over(connections: Connections, statement: str, *values: object) -
                 await begin_settings(connection)
                 await connection.execute(_PATIENT)
                 pid = await connection.fetchval(_PID)
+                is_taken = anyio.Event()
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_clear_the_way, connections, pid)
+                    tasks.start_soon(_clear_the_way, connections, pid, is_taken)
                     with translate("taking the lease"):
-                        taken = await connection.fetchval(
-                            statement, *values, timeout=_TAKE_S_MAX + _ANSWER_GRACE_S
+                        value = await connection.fetchval(
+                            statement, *values, timeout=_TAKE_S_MAX + _ANSWER_S_MAX
                         )
-                    tasks.cancel_scope.cancel()
-                return taken
+                    is_taken.set()
+                return value
     except BaseExceptionGroup as group:
         raise (foremost(group) or group) from None
 
 
-async def _clear_the_way(connections: Connections, pid: int) -> None:
-    """End what ``pid`` waits for, one after the other, until cancelled."""
+async def _clear_the_way(connections: Connections, pid: int, is_taken: anyio.Event) -> None:
+    """End what ``pid`` waits for, one after the other, until it has what it wants."""
     ended: set[int] = set()
-    await anyio.sleep(PATIENCE_S)
-    while True:
+    pause_s = PATIENCE_S
+    while not is_taken.is_set():
+        with anyio.move_on_after(pause_s):
+            await is_taken.wait()
+            return
         with translate("looking for who holds the lease's row"):
-            async with connections.acquire() as connection:
-                blockers = await connection.fetch(_END_BLOCKERS, pid, PATIENCE_S)
+            async with connections.acquire(_ANSWER_S_MAX) as connection:
+                blockers = await connection.fetch(
+                    _END_BLOCKERS, pid, PATIENCE_S, timeout=_ANSWER_S_MAX
+                )
         for blocker in blockers:
+            if not blocker["is_ours"]:
+                raise _held_by_another(blocker["pid"], blocker["role"])
             if blocker["ended"] and blocker["pid"] not in ended:
                 ended.add(blocker["pid"])  # it may take a while to go
                 _log.warning("session_ended", pid=blocker["pid"])
-            elif not blocker["is_ours"]:
-                raise _held_by_another(blocker["pid"], blocker["role"])
-        await anyio.sleep(_POLL_S)
+        pause_s = _POLL_S
 
 
 def _held_by_another(pid: int, role: str) -> FencedError:

@@ -88,7 +88,7 @@ async def stopped_in_a_message(instance: Instance, lease: Lease) -> AsyncIterato
     # Parsed and described, and neither bound nor ended by a Sync.
     await connection.prepare("SELECT 1")
     yield
-    with pytest.raises(TransientError, match="connection was closed"):
+    with pytest.raises(TransientError):
         await writing.__aexit__(None, None, None)
 
 
