@@ -29,7 +29,8 @@ REPOSITORY: Final = Path(__file__).resolve().parent.parent
 scratch.prefer_memory()
 
 # Two workers on two cores make single examples slow at times; a deadline would only flicker.
-hypothesis.settings.register_profile("test", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("test", deadline=None, print_blob=True, max_examples=50)
+hypothesis.settings.register_profile("hunt", deadline=None, print_blob=True, max_examples=100)
 hypothesis.settings.register_profile("trust", deadline=None, print_blob=True, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("SYNCD_HYPOTHESIS_PROFILE", "test"))
 

@@ -12,6 +12,7 @@ there. Every rule is also shown to fail on a planted module, so that silence mea
 import ast
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -146,6 +147,7 @@ def module(name: str, text: str) -> Module:
     return Module(name, text, ast.parse(text, filename=name))
 
 
+@lru_cache(maxsize=1)
 def package() -> list[Module]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

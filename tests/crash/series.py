@@ -32,7 +32,7 @@ from syncd.reports import RunReport
 from tests.pipeline.world import Rows, World
 
 BATCH_ROWS: Final = 100
-LEASE_TTL_S: Final = 0.3
+LEASE_TTL_S: Final = 0.2
 _TABLES: Final = {
     "parents": "SELECT id, name, note FROM public.parents ORDER BY id",
     "children": "SELECT id, parent_id, name, amount, note FROM public.children ORDER BY id",

@@ -12,7 +12,7 @@ from typing import Final
 import anyio.to_thread
 import pytest
 
-from tests.crash.series import Series, crash_config
+from tests.crash.series import Series, Size, crash_config
 from tests.crash.zygote import Ask, Zygote
 from tests.pipeline.world import MakeDatabase
 from tests.trust.seed import ROUND
@@ -22,6 +22,8 @@ SERIES: Final = 12 if THOROUGH else 4
 SEEDS: Final = range(1 + (ROUND - 1) * SERIES, 1 + ROUND * SERIES)
 KILLS_MIN: Final = 26 if THOROUGH else 13
 NIGHTS_MIN: Final = 3
+SIZE: Final = Size(parents=150, children=600, a_day=40)
+BATCH_ROWS: Final = 40
 # The first tenth of a run opens connections; a kill there proves little.
 EARLIEST: Final = 0.1
 
@@ -39,9 +41,10 @@ async def test_a_run_that_is_killed_anywhere_is_resumed_and_loses_nothing(
     With every fourth seed the legacy system goes on working between the attempts as well.
     """
     print(f"seed {seed}")  # noqa: T201 - shown when it fails
-    config = crash_config(make_database("legacy"), make_database("target"))
-    series = await Series.begin(config, seed, steady=seed % 4 != 0)
-    kills, nights, resumed, length_s = 0, 0, 0, 0.8
+    databases = make_database("legacy"), make_database("target")
+    config = crash_config(*databases, batch_rows=BATCH_ROWS)
+    series = await Series.begin(config, seed, steady=seed % 4 != 0, size=SIZE)
+    kills, nights, resumed, length_s = 0, 0, 0, 0.5
     while kills < KILLS_MIN or nights < NIGHTS_MIN:
         told = None
         for _ in range(series.dice.randint(3, 5)):

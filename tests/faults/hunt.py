@@ -41,6 +41,7 @@ def run(tests: Sequence[str], dsn: str | None, fault: str = "") -> tuple[int, st
     strangers = ("PYTEST_", "COV_CORE_", "COVERAGE_", "SYNCD_FAULT", "SYNCD_HYPOTHESIS")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(strangers)}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    environment["SYNCD_HYPOTHESIS_PROFILE"] = "hunt"
     if fault:
         environment["SYNCD_FAULT"] = fault
     if dsn is not None:

@@ -1,10 +1,14 @@
-"""Every version of four real series, by dump files and by a PostgreSQL source."""
+"""Every version of four real series, by dump files and by a PostgreSQL source.
+
+By files all of them in ``make test``; by PostgreSQL a few nights there, and all in ``make trust``.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.real.replay import (
     KEV,
@@ -19,7 +23,20 @@ from tests.real.replay import (
 
 MakeDatabase = Callable[[str], str]
 MakeReplay = Callable[..., Replay]
-SOURCES = ["files", "postgres"]
+Versions = range
+ALL: Final = range(1, 1000)
+
+
+def sources(*some: Versions) -> list[ParameterSet]:
+    """All versions by files; by PostgreSQL ``some``, and all of them where there is time."""
+    every = pytest.param("postgres", ALL, marks=[pytest.mark.trust, pytest.mark.long])
+    few = [pytest.param("postgres", versions) for versions in some]
+    return [pytest.param("files", ALL), every, *few]
+
+
+def chosen(truth: Mapping[str, Any], versions: Versions) -> list[int]:
+    """The numbers of those versions that there are."""
+    return [version["n"] for version in truth["versions"] if version["n"] in versions]
 
 
 @pytest.fixture
@@ -45,56 +62,60 @@ def assert_nothing_to_do(replay: Replay) -> None:
     assert all(c["seen"] == c["unchanged"] for c in counts), report
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("source", "versions"), sources(range(1, 4)))
 def test_ourairports_changes_are_found_exactly(
-    make_replay: MakeReplay, shared_dir: Path, source: str
+    make_replay: MakeReplay, shared_dir: Path, source: str, versions: Versions
 ) -> None:
     """Twelve nights of five linked tables: the keys changed are those of the truth, each night."""
     replay = make_replay(OURAIRPORTS, source)
-    steps = {s["to"]: s["tables"] for s in read_truth(shared_dir, "ourairports")["steps"]}
+    known = read_truth(shared_dir, "ourairports")
+    steps = {s["to"]: s["tables"] for s in known["steps"]}
     tables = {name.replace("-", "_"): name for name in steps[2]}
-    for version in range(1, 13):
+    first, *_, last = nights = chosen(known, versions)
+    for version in nights:
         replay.dump(version)
-        if version == 1:
+        if version == first:
             assert replay.run("init")[0] == 0
         assert replay.run("run")[0] == 0
         found = replay.changes()
-        if version > 1:
+        if version > first:
             truth = {entity: keys_of(steps[version][tables[entity]]) for entity in tables}
             assert found == truth
     assert_nothing_to_do(replay)
     for entity in ("countries", "regions"):
         stored = sorted(replay.stored(entity), key=lambda row: int(row["id"] or 0))
-        dumped = sorted(replay.dumped(entity, 12), key=lambda row: int(row["id"] or 0))
+        dumped = sorted(replay.dumped(entity, last), key=lambda row: int(row["id"] or 0))
         assert stored == dumped
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("source", "versions"), sources(range(50, 58)))
 def test_kev_changes_are_found_exactly(
-    make_replay: MakeReplay, shared_dir: Path, source: str
+    make_replay: MakeReplay, shared_dir: Path, source: str, versions: Versions
 ) -> None:
     """Seventy-six versions of long free text, among them one delete; each second run is idle."""
     truth = read_truth(shared_dir, "kev")
     steps = {s["to"]: s for s in truth["steps"]}
     replay = make_replay(KEV, source)
-    for version in [v["n"] for v in truth["versions"]]:
+    first, *_, last = nights = chosen(truth, versions)
+    for version in nights:
         replay.dump(version)
-        if version == 1:
+        if version == first:
             assert replay.run("init")[0] == 0
         assert replay.run("run")[0] == 0
         found = replay.changes()["kev"]
-        if version > 1:
+        if version > first:
             assert found == keys_of(steps[version])
         if version % 10 == 0:
             assert_nothing_to_do(replay)
-    last = truth["versions"][-1]["n"]
     by_key = {row["cveID"]: row for row in replay.dumped("kev", last)}
     assert {row["cveID"]: row for row in replay.stored("kev")} == by_key
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("source", "versions"), sources(range(22, 26), range(62, 66), range(149, 154))
+)
 def test_sp500_changes_and_drift_are_found_exactly(
-    make_replay: MakeReplay, shared_dir: Path, source: str
+    make_replay: MakeReplay, shared_dir: Path, source: str, versions: Versions
 ) -> None:
     """189 versions: ragged rows, held deletes, and three changes of the header.
 
@@ -105,9 +126,10 @@ def test_sp500_changes_and_drift_are_found_exactly(
     steps = {s["to"]: s for s in truth["steps"]}
     replay = make_replay(SP500, source)
     refused, held = [], []
-    for version in [v["n"] for v in truth["versions"]]:
+    first, *_ = nights = chosen(truth, versions)
+    for version in nights:
         replay.dump(version)
-        if version == 1:
+        if version == first:
             assert replay.run("init")[0] == 0
         code, report = replay.run("run")
         if code == 1:
@@ -123,13 +145,13 @@ def test_sp500_changes_and_drift_are_found_exactly(
             held.append(version)
             assert report["entities"]["sp500"]["held"] == steps[version]["n_deleted"]
             assert replay.run("deletes", "approve", "sp500")[0] == 0
-        elif version > 1:
+        elif version > first:
             assert code == 0, report
         found = replay.changes()["sp500"]
-        if version > 1:
+        if version > first:
             assert_step(found, steps[version])
-    assert refused == [64, 151, 152]
-    assert held == [24]
+    assert refused == [version for version in (64, 151, 152) if version in versions]
+    assert held == [version for version in (24,) if version in versions]
     assert_nothing_to_do(replay)
 
 
@@ -145,7 +167,7 @@ def assert_step(found: dict[str, set[str]], step: Mapping[str, Any]) -> None:
         assert set(step["updated"]) <= found["updated"]
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", ["files", "postgres"])
 def test_epraccur_changes_are_found_exactly(
     make_replay: MakeReplay, shared_dir: Path, source: str
 ) -> None:
