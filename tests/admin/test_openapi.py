@@ -23,7 +23,8 @@ def made() -> dict[str, Any]:
 
 def test_the_document_in_the_repository_is_that_of_the_routes() -> None:
     """``schemas/openapi.json``; whoever changes a route sees what changes for others."""
-    assert json.loads(KEPT.read_text("utf-8")) == made()
+    kept = json.loads(KEPT.read_text("utf-8"))
+    assert kept == made(), "write it anew: python -m tests.admin.write_openapi"
 
 
 def test_the_document_is_served(served: Served) -> None:
