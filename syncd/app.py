@@ -11,6 +11,7 @@ from syncd.jobs.desk import Desk
 from syncd.jobs.explain import Explainer
 from syncd.jobs.lookups import Lookups
 from syncd.jobs.morning import MorningReporter
+from syncd.jobs.relay import Relay
 from syncd.jobs.review import Review
 from syncd.jobs.runner import Runner
 from syncd.jobs.setup import Setup
@@ -26,6 +27,7 @@ from syncd.reports import (
     Left,
     LookupReport,
     MorningReport,
+    RelayReport,
     RunReport,
     StatusReport,
     VerifyReport,
@@ -84,6 +86,13 @@ class App:
             )
         url, timeout_s = found.webhook.value, found.timeout_s
         await self._site.retry(lambda: post(url, message, timeout_s=timeout_s))
+
+    async def relay(self) -> RelayReport:
+        """Send events."""
+        events = self._site.config.events
+        if events is None:
+            raise ConfigError("events: expected the place that events go to, found nothing")
+        return await Relay(self._site, events).once(self._runner.tenure)
 
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int | Left:
         """Have the next run look again."""

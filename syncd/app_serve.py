@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from syncd import __version__, logs
 from syncd.admin.pages import Info
@@ -16,6 +17,7 @@ from syncd.daemon.pipeline import PipelineLoop
 from syncd.flow.ports import Lease
 from syncd.inbox.dumps import DumpInbox
 from syncd.inbox.schedule import ScheduleInbox, interval_s
+from syncd.jobs.relay import Relay
 from syncd.jobs.runner import Runner
 from syncd.ledger.agenda import Agenda
 from syncd.ledger.claims import Claims
@@ -88,7 +90,8 @@ def _bench(config: Config, facts: PipelineFacts, metrics: Metrics, loop: Pipelin
     def led(lease: Lease) -> Sequence[Forever]:
         """What runs only on the leader, under its lease."""
         agenda = Agenda(site.connections, name, schema, lease, site.retry)
-        return [*_inboxes(schedule, site, agenda, facts, loop.wake)]
+        relay = [] if config.events is None else [partial(Relay(site, config.events).run, lease)]
+        return [*_inboxes(schedule, site, agenda, facts, loop.wake), *relay]
 
     return Bench(
         entities=tuple(config.entities),

@@ -20,6 +20,8 @@ Table = Annotated[
     Meta(pattern=rf"^(?:{_PLAIN}\.)?{_PLAIN}$", description="table or schema.table in plain names"),
 ]
 Rows = Annotated[int, Meta(ge=1, le=100_000)]
+Applied = Literal["inserted", "linked", "updated", "deleted"]
+APPLIED: Final[tuple[Applied, ...]] = ("inserted", "linked", "updated", "deleted")
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
@@ -224,6 +226,20 @@ class Aggregate(Strict, frozen=True):
     parts: Annotated[dict[Name, Part], Meta(max_length=20)] = {}
 
 
+class Event(Strict, frozen=True):
+    """Long form of an entity's event; the short form is its type alone.
+
+    ``details`` is a query that is asked, when the event is sent, for what it says of a record.
+    """
+
+    type: Annotated[str, Meta(min_length=1, max_length=200)]
+    on: Annotated[tuple[Applied, ...], Meta(min_length=1)] = APPLIED
+    details: str | None = None
+    detail_url: str | None = None
+    description: str | None = None
+    version: Annotated[int, Meta(ge=1)] = 1
+
+
 class Entity(Strict, frozen=True, rename={"from_": "from"}):
     """One kind of record."""
 
@@ -240,7 +256,39 @@ class Entity(Strict, frozen=True, rename={"from_": "from"}):
     deletes: Deletes | None = None
     merge: Merge = Merge()
     collation: Collation | None = None  # of the key, where it is not the source's
-    event: str | None = None  # type of the domain event that each applied change puts in the outbox
+    event: str | Event | None = None  # what each applied change puts in the outbox
+
+
+class SnsTopic(Strict, frozen=True, tag="sns", tag_field="kind"):
+    """A topic of SNS."""
+
+    topic_arn: str
+    region: str | None = None  # the one in the ARN
+    endpoint_url: str | None = None
+
+
+class SqsQueue(Strict, frozen=True, tag="sqs", tag_field="kind"):
+    """A queue of SQS. ``notification``: bodies look as if a topic had handed them on."""
+
+    queue_url: str
+    notification: bool = True
+    region: str | None = None  # the one in the URL, else the environment's
+    endpoint_url: str | None = None
+
+
+class Notify(Strict, frozen=True, tag="notify", tag_field="kind"):
+    """A channel of the target's PostgreSQL."""
+
+    channel: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "syncd_events"
+
+
+class Events(Strict, frozen=True):
+    """Where the events of the outbox go, and how fast."""
+
+    to: SnsTopic | SqsQueue | Notify
+    rate_per_s: Annotated[float, Meta(gt=0, le=10_000)] = 50.0  # unmeasured; consumers are slow
+    batch: Annotated[int, Meta(ge=1, le=10)] = 10  # what SNS and SQS take at once
+    poll_s: Seconds = 1.0
 
 
 class StagedTable(Strict, frozen=True, rename={"from_": "from"}):
@@ -325,3 +373,4 @@ class Config(Strict, frozen=True):
     limits: Limits = Limits()
     report: Report | None = None
     staging: Staging | None = None
+    events: Events | None = None

@@ -20,7 +20,7 @@ import yaml
 from msgspec import Struct
 
 from syncd import config_references, config_rules, config_shape, config_yaml
-from syncd.config import Config, FilesSource, Secret, Staging, Strict
+from syncd.config import Config, Entity, Event, FilesSource, Secret, Staging, Strict
 from syncd.config_references import Problem
 from syncd.config_serve import Service
 from syncd.config_yaml import Path
@@ -160,16 +160,19 @@ def _anchored(config: Config, folder: FilePath) -> Config:
     """Relative paths made absolute, without following links."""
     source = config.source
     if isinstance(source, FilesSource):
-        anchored = msgspec.structs.replace(source, path=str(folder / source.path))
-        return msgspec.structs.replace(config, source=anchored)
-    entities = {
-        name: msgspec.structs.replace(entity, from_=str(folder / entity.from_))
-        if entity.from_.endswith(".sql")
-        else entity
-        for name, entity in config.entities.items()
-    }
+        source = msgspec.structs.replace(source, path=str(folder / source.path))
+    entities = {name: _anchored_entity(e, source, folder) for name, e in config.entities.items()}
     staging = config.staging and _anchored_staging(config.staging, folder)
-    return msgspec.structs.replace(config, entities=entities, staging=staging)
+    return msgspec.structs.replace(config, source=source, entities=entities, staging=staging)
+
+
+def _anchored_entity(entity: Entity, source: object, folder: FilePath) -> Entity:
+    if entity.from_.endswith(".sql") and not isinstance(source, FilesSource):
+        entity = msgspec.structs.replace(entity, from_=str(folder / entity.from_))
+    event = entity.event
+    if isinstance(event, Event) and event.details:
+        event = msgspec.structs.replace(event, details=str(folder / event.details))
+    return msgspec.structs.replace(entity, event=event)
 
 
 def _anchored_staging(staging: Staging, folder: FilePath) -> Staging:

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from syncd.config import Config, FilesSource, SqlServerSource
+from syncd.config import Config, Event, FilesSource, SnsTopic, SqlServerSource, SqsQueue
 from syncd.config_references import Found, Problem
 
 _HASH_KEY_BYTES: Final = (16, 64)  # BLAKE2b takes no longer key; a shorter one can be guessed
 _URL: Final = re.compile(r"postgres(?:ql)?://.")  # the only form that asyncpg takes
+_WEB: Final = re.compile(r"https?://.")
+_TOPIC: Final = re.compile(r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
+_PLACE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _WEBHOOK: Final = re.compile(r"https://.|http://(?:127\.0\.0\.1|localhost|\[::1\])(?:[:/]|$)")
 
 
@@ -54,6 +57,39 @@ def _odbc(config: Config) -> Found:
         )
 
 
+def _events(config: Config) -> Found:
+    to = None if config.events is None else config.events.to
+    if isinstance(to, SnsTopic) and not _TOPIC.fullmatch(to.topic_arn):
+        yield Problem(
+            ("events", "to", "topic_arn"), "expected arn:aws:sns:REGION:ACCOUNT:NAME, found",
+            to.topic_arn,
+        )  # fmt: skip
+    if isinstance(to, SqsQueue) and not _WEB.match(to.queue_url):
+        yield Problem(("events", "to", "queue_url"), "expected an http URL, found", to.queue_url)
+    for name, entity in config.entities.items():
+        if isinstance(entity.event, Event):
+            yield from _event(name, entity.event)
+
+
+def _event(name: str, event: Event) -> Found:
+    path = ("entities", name, "event")
+    if event.details is not None and not event.details.endswith(".sql"):
+        yield Problem((*path, "details"), "expected a file NAME.sql, found", event.details)
+    url = event.detail_url
+    if url is None:
+        return
+    if not _WEB.match(url):
+        yield Problem((*path, "detail_url"), "expected an http URL, found", url)
+    if re.search(r"[{}]", _PLACE.sub("", url)):
+        yield Problem(
+            (*path, "detail_url"), "expected names of columns in braces as in {id}, found", url
+        )
+    elif event.details is None and set(_PLACE.findall(url)) - {"key", "entity"}:
+        yield Problem(
+            (*path, "detail_url"), "expected only {key} and {entity} without details, found", url
+        )
+
+
 def _webhook(config: Config) -> Found:
     """Who may read the message on its way must not: TLS, but to this machine itself."""
     if config.report is not None and not _WEBHOOK.match(config.report.webhook.value):
@@ -91,6 +127,7 @@ def _file_format(config: Config) -> Found:
 RULES: Final[tuple[Callable[[Config], Found], ...]] = (
     _connections,
     _odbc,
+    _events,
     _webhook,
     _file_format,
 )

@@ -15,6 +15,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "entity_ended": "An entity of a run ended, with its counts.",
         "run_ended": "A run ended, with its status.",
         "source_not_ready": "The source is being made anew; it is looked at again.",
+        "event_not_sent": "Events rest, or are refused, for this reason; others go on.",
+        "relay_stopped": "Events cannot be sent anywhere now; it is tried again by itself.",
         "lease_not_released": "The lease could not be given back; it runs out by itself.",
         "session_ended": "A session that kept a lease that had run out from being taken was ended.",
         "serving": "The daemon has begun; units is the number of its pipelines.",

@@ -15,10 +15,19 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from syncd.config import ColumnConfig, Config, Deletes, Entity, FilesSource, Need
+from syncd.config import (
+    APPLIED,
+    ColumnConfig,
+    Config,
+    Deletes,
+    Entity,
+    Event,
+    FilesSource,
+    Need,
+)
 from syncd.errors import ConfigError, DriftError
 from syncd.flow.keys import KEY_KINDS
-from syncd.flow.model import Column, ColumnType, Kind, Ownership, Parent, Plan, Shape
+from syncd.flow.model import Column, ColumnType, Kind, Outcome, Ownership, Parent, Plan, Shape
 from syncd.flow.normalise import parse_type
 from syncd.flow.transform import Failed, Transform, foreign
 
@@ -180,7 +189,7 @@ def complete(config: Config, name: str, mapped: Mapped, *, entity_id: int, shape
     for parent in parents:
         for column in parent.columns:
             _index(name, "the source", list(by_name), column, f"needs.{parent.entity}")
-    merge = entity.merge
+    merge, event = entity.merge, event_of(entity)
     stamps = None
     if merge.policy == "timestamps":
         assert merge.source_updated is not None
@@ -200,11 +209,17 @@ def complete(config: Config, name: str, mapped: Mapped, *, entity_id: int, shape
         groups=tuple(frozenset(place(c, "groups") for c in group) for group in entity.groups),
         on_conflict=merge.on_conflict,
         parents=parents,
-        event=entity.event or "",
+        event=event.type if event else "",
+        silent_on=frozenset(Outcome(o) for o in APPLIED if event and o not in event.on),
         soft_delete=deletes.column if deletes.policy == "soft" else "",
         timestamps=stamps,
     )
     return replace(plan, revision=_revision(entity, plan))
+
+
+def event_of(entity: Entity) -> Event | None:
+    """``event`` in its long form, None where no event is told."""
+    return Event(type=entity.event) if isinstance(entity.event, str) else entity.event
 
 
 def deletes_of(config: Config, entity: Entity) -> Deletes:

@@ -260,6 +260,24 @@ class Backlog(Struct, frozen=True):
     age_s: float = 0.0
 
 
+class EventReason(Struct, frozen=True):
+    """Why events of an entity are not sent yet."""
+
+    entity: str
+    reason: str
+    events: int
+
+
+class RelayReport(Struct, frozen=True):
+    """What a relay sent. ``postponed`` counts attempts; ``left`` is what still waits."""
+
+    pipeline: str
+    sent: int
+    postponed: int
+    left: Backlog
+    reasons: tuple[EventReason, ...] = ()
+
+
 class PauseView(Struct, frozen=True):
     """What rests; ``entity`` is empty where it is the whole pipeline."""
 

@@ -58,8 +58,9 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "targets": SUPPORT | {"config", "pg"},
     "ledger": SUPPORT | {"config", "pg", "reports"},
     "inbox": SUPPORT,
-    "publish": SUPPORT,
+    "publish": SUPPORT | {"cloud", "config", "pg"},
     "systems": {"errors", "flow"},
+    "cloud": {"errors"},
     "pg": {"errors", "failpoints", "flow"},
     # Configuration and schemas to plans; a site is all of one pipeline's objects, for the jobs.
     "planning": {"config", "errors", "flow"},
@@ -119,7 +120,7 @@ DRIVERS: Final = {
     *("aiobotocore", "aiohttp", "aioodbc", "asyncpg", "boto3", "botocore", "ijson", "pyodbc"),
     "zstandard",
 }
-MAY_USE_DRIVERS: Final = SHORES | {"admin", "pg"}
+MAY_USE_DRIVERS: Final = SHORES | {"admin", "cloud", "pg"}
 PG_THIRD_PARTY: Final = {"anyio", "asyncpg"}
 
 # The composition root and its verbs may hold the whole configuration; others name what they need.

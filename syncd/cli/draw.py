@@ -20,6 +20,7 @@ from syncd.reports import (
     InitReport,
     MorningEntity,
     MorningReport,
+    RelayReport,
     RunReport,
     Sample,
     StatusReport,
@@ -215,6 +216,18 @@ def verify(report: VerifyReport) -> Drawn:
     for entity, found in shown.items():
         if found > _MISMATCHES_SHOWN:
             yield _line(f"{entity}: and {found - _MISMATCHES_SHOWN} more (--output json has them)")
+
+
+def relay(report: RelayReport) -> Drawn:
+    """What was sent, what still waits, and why."""
+    left = report.left
+    waits = f"{left.depth} wait, the oldest for {left.age_s:.0f} s" if left.depth else "none waits"
+    yield _line(f"{report.pipeline}: {report.sent} events sent, {waits}")
+    if report.reasons:
+        table = _table("entity", "events", "reason")
+        for why in report.reasons:
+            table.add_row(*_cells(why.entity, f"{why.events}", why.reason))
+        yield table
 
 
 def explain(report: ExplainReport) -> Drawn:

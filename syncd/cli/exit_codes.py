@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from syncd.errors import ConfigError, FencedError
 from syncd.flow.model import Counts, Outcome
-from syncd.reports import Check, RunReport, VerifyReport
+from syncd.reports import Check, RelayReport, RunReport, VerifyReport
 
 
 class Exit(IntEnum):
@@ -85,6 +85,11 @@ def of_verify(report: VerifyReport, *, compare: bool) -> Exit:
     """Both sides compared; with ``compare`` a mismatch is told."""
     different = any(kinds.get(k, 0) for kinds in report.counts.values() for k in _MISMATCHES)
     return Exit.DIFFERENT if compare and different else Exit.DONE
+
+
+def of_relay(report: RelayReport) -> Exit:
+    """What was sent; events that rest are parked."""
+    return Exit.PARKED if report.left.depth else Exit.DONE
 
 
 def of_checks(checks: Sequence[Check]) -> Exit:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from syncd import __version__, config_load
-from syncd.cli import answers, draw, exit_codes, lookups, markdown
+from syncd.cli import answers, draw, exit_codes, lookups, markdown, relaying
 from syncd.cli.options import DEFAULT_CONFIG, Options, Root, Verb, check_entity, split
 from syncd.cli.seam import App, Served
 from syncd.cli.shell import Answer, Call, Shell
@@ -292,6 +292,9 @@ def report(
         return Answer(drawn, found)
 
     ctx.obj.answer(ask)
+
+
+app.command(cls=Verb, epilog="Example: syncd relay --once")(relaying.relay)
 
 
 @app.command(cls=Verb, epilog="Example: syncd resync countries --key 17 --key 18")

@@ -17,6 +17,7 @@ from syncd.reports import (
     Left,
     LookupReport,
     MorningReport,
+    RelayReport,
     RunReport,
     StatusReport,
     VerifyReport,
@@ -49,6 +50,9 @@ class App(Protocol):
 
     async def post(self, message: str) -> None:
         """Send a message to the webhook of the pipeline."""
+
+    async def relay(self) -> RelayReport:
+        """Send the events that are due."""
 
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int | Left:
         """Have the next pass look at these records again; how many are marked, or who does it."""

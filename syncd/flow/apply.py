@@ -365,7 +365,7 @@ class Applier:
             columns=tuple(self.plan.drafted[at].into for at in decision.written),
             conflicts=decision.conflicts,
             closed=decision.closed,
-            event=self.plan.event if decision.outcome in APPLIED else "",
+            event=self.plan.event if decision.outcome in APPLIED - self.plan.silent_on else "",
         )
 
     def _unit(self, unit_id: str, batch: Batch) -> Unit:

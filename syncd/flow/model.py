@@ -130,6 +130,7 @@ class Plan(Struct, frozen=True):
     on_conflict: OnConflict = OnConflict.TARGET_WINS
     parents: tuple[Parent, ...] = ()
     event: str = ""  # type of the domain event of each applied change, "" for none
+    silent_on: frozenset["Outcome"] = frozenset()  # applied changes that tell no event
     soft_delete: str = ""  # target column that takes the time of deletion, "" deletes the row
     timestamps: tuple[int, int] | None = None  # (source column, drafted column) of the seed's rule
 

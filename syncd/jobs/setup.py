@@ -8,6 +8,7 @@ from syncd.failpoints import failpoint
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Ownership, Plan, Shape
 from syncd.flow.ports import Source
+from syncd.jobs.relay import Relay
 from syncd.ledger.migrations import migrate, pending
 from syncd.ledger.runs import Pinned
 from syncd.pg.errors import translate
@@ -121,7 +122,15 @@ class Setup:
                 checks += await self._check_entity(source, name)
         finally:
             await source.close()
-        return checks
+        return checks + await self._check_events()
+
+    async def _check_events(self) -> list[Check]:
+        config = self._site.config
+        if config.events is not None:
+            return await Relay(self._site, config.events).check()
+        if any(entity.event for entity in config.entities.values()):
+            return [Check("warning", "events", "they stay in the outbox: events.to names no place")]
+        return []
 
     async def _check_ledger(self) -> list[Check]:
         site = self._site

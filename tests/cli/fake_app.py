@@ -15,6 +15,7 @@ from syncd.config import Config
 from syncd.flow.model import Counts, Issue, Severity
 from syncd.progress import Progress
 from syncd.reports import (
+    Backlog,
     Check,
     ColumnView,
     ConflictView,
@@ -29,6 +30,7 @@ from syncd.reports import (
     MorningEntity,
     MorningReport,
     Reason,
+    RelayReport,
     RunReport,
     Sample,
     StatusReport,
@@ -116,6 +118,7 @@ class FakeApp:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.run_report = report(entity(seen=2, unchanged=2), entity("regions"))
+        self.relay_report = RelayReport("airports", 3, 0, Backlog())
         self.checks = [Check("ok", "target", "connected")]
         self.differences = {"countries": {"equal": 5, "kept": 1}}
         self.held_views = [HELD]
@@ -162,6 +165,10 @@ class FakeApp:
 
     async def post(self, message: str) -> None:
         await self._note("post", message.splitlines()[0])
+
+    async def relay(self) -> RelayReport:
+        await self._note("relay")
+        return self.relay_report
 
     async def resync(self, select: frozenset[str] | None, *, keys: Sequence[Sequence[str]]) -> int:
         await self._note("resync", select, [list(key) for key in keys])

@@ -10,7 +10,7 @@ from syncd import errors
 from syncd.cli import exit_codes
 from syncd.errors import SyncdError
 from syncd.flow.model import Counts, Outcome
-from syncd.reports import Check, EntityReport, RunReport, VerifyReport
+from syncd.reports import Backlog, Check, EntityReport, RelayReport, RunReport, VerifyReport
 
 RUN: Final = {
     Outcome.INSERTED: 0, Outcome.UPDATED: 0, Outcome.DELETED: 0, Outcome.UNCHANGED: 0,
@@ -30,6 +30,12 @@ def report(
     fine = EntityReport("fine", "completed", Counts(seen=1, unchanged=1), 0.0)
     other = EntityReport("other", ended, Counts(**counts), 0.0)
     return RunReport(1, "airports", status, "", 0.0, (fine, other))
+
+
+@pytest.mark.parametrize(("left", "code"), [(0, 0), (2, 4)])
+def test_a_relay_tells_that_events_are_left(left: int, code: int) -> None:
+    report = RelayReport("airports", 5, 1, Backlog(depth=left))
+    assert exit_codes.of_relay(report) == code
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -22,8 +22,8 @@ from tests.cli.fake_app import Syncd
 
 # The verbs of the contract that this version has.
 VERBS: Final = {
-    "init", "validate", "plan", "diff", "run", "serve", "status", "report", "resync", "verify",
-    "explain",
+    "init", "validate", "plan", "diff", "run", "serve", "status", "report", "relay", "resync",
+    "verify", "explain",
     "conflicts list", "conflicts show", "conflicts resolve",
     "lookup load", "deletes list", "deletes approve", "deletes reject", "config show",
     "config schema",
@@ -93,6 +93,7 @@ def test_the_help_lists_every_verb_and_exit_code(syncd: Syncd) -> None:
         ("status", ("status",)),
         ("report", ("report", None)),
         ("report --run 7 --markdown", ("report", 7)),
+        ("relay --once", ("relay",)),
         ("resync", ("resync", None, [])),
         ("resync countries", ("resync", {"countries"}, [])),
         ("resync countries --key a,b", ("resync", {"countries"}, [["a,b"]])),
