@@ -4,7 +4,7 @@ Loading (files, references, overrides, messages with a path) is in ``syncd.confi
 Every default says why beside it.
 """
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -29,15 +29,49 @@ class Strict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base: an unknown field is an error, never silently ignored."""
 
 
-class Secret(Struct, frozen=True):
-    """A value that must not be seen: its repr, str and errors are '***'."""
+class Secret(Struct, frozen=True, eq=False):
+    """A value that must not be seen: its repr, str and errors are '***'.
+
+    ``value`` is what it was when the configuration was read. Where its place may say something
+    else later (a file, Secrets Manager), ``anew`` reads it again (``syncd.config_anew``).
+    """
 
     value: str
+    anew: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
     def __repr__(self) -> str:
         return "***"
 
     __str__ = __repr__
+
+    @property
+    def ever_worked(self) -> bool:
+        """Whether a login with it, as it is or was, has succeeded."""
+        return self.anew is not None and bool(self.anew.ever_worked)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may be another one by now."""
+        return self.anew is not None
+
+    def values(self, *, refused: bool) -> tuple[str, ...]:
+        """Values that may be right now, the likeliest first; waits, so call it in a thread.
+
+        With ``refused``, all that its place knows in this moment.
+        """
+        found: tuple[str, ...] = (self.value,)
+        return found if self.anew is None else tuple(self.anew.values(refused=refused))
+
+    def works(self, value: str) -> None:
+        """A login succeeded with ``value``."""
+        if self.anew is not None:
+            self.anew.works(value)
 
 
 class FilesSource(Strict, frozen=True, tag="files", tag_field="kind"):

@@ -10,7 +10,7 @@ line, path, expected and found. Text from outside and secrets are never among it
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
@@ -34,7 +34,7 @@ PROBLEMS_MAX: Final = 50  # more help nobody
 _REFERENCE: Final = {
     "type": "string",
     "pattern": r"\$\{[^}]+\}",
-    "description": "${NAME} or ${file:PATH}",
+    "description": "${NAME}, ${file:PATH} or ${secret:NAME#FIELD}",
 }
 
 
@@ -107,7 +107,14 @@ def shown(config: Config) -> dict[str, Any]:
 
 def secret_values(config: Strict) -> list[str]:
     """Every secret of ``config`` in clear, for the redactor and for nobody else."""
-    return list(_secrets(config))
+    return [secret.value for secret in _secrets(config)]
+
+
+def tell_secrets(config: Strict, told: Callable[[Sequence[str]], None]) -> None:
+    """Have the redactor hear of every value that a secret of ``config`` turns into later."""
+    for secret in _secrets(config):
+        if secret.anew is not None:
+            secret.anew.tell(told)
 
 
 def schema() -> str:
@@ -183,9 +190,9 @@ def _anchored_staging(staging: Staging, folder: FilePath) -> Staging:
     return msgspec.structs.replace(staging, tables=tables)
 
 
-def _secrets(value: object) -> Iterator[str]:
+def _secrets(value: object) -> Iterator[Secret]:
     if isinstance(value, Secret):
-        yield value.value
+        yield value
     elif isinstance(value, Struct):
         for field in value.__struct_fields__:
             yield from _secrets(getattr(value, field))

@@ -8,13 +8,19 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path as FilePath
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
 
+from syncd.config_anew import Anew
 from syncd.config_yaml import Path, Plain
+from syncd.errors import SyncdError, TransientError
 from syncd.visible import visible
+
+if TYPE_CHECKING:
+    from syncd.cloud.vault import Stage, Vault
 
 MAX_FILE_BYTES: Final = 64 * 1024
 PREFIX: Final = "SYNCD_"
@@ -23,7 +29,10 @@ SECRET_FIELDS: Final = ("dsn", "hash_key", "odbc", "password", "webhook")
 
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _VARIABLE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-.*)?", re.DOTALL)
-_FORMS: Final = "${NAME}, ${NAME:-default}, ${file:PATH} or $${ for a literal ${"
+_FORMS: Final = (
+    "${NAME}, ${NAME:-default}, ${file:PATH}, ${secret:NAME#FIELD} or $${ for a literal ${"
+)
+_BESIDE: Final[tuple["Stage", ...]] = ("AWSPREVIOUS", "AWSPENDING")
 
 
 class Problem(Struct, frozen=True):
@@ -43,16 +52,21 @@ Found: TypeAlias = Iterator[Problem]
 
 
 class Given(str):
-    """Text from outside. ``origin`` names the variable or the file, for messages."""
+    """Text from outside. ``origin`` names the variable or the file, for messages.
 
-    __slots__ = ("origin",)
+    ``anew`` reads it again, where that may bring something else.
+    """
+
+    __slots__ = ("anew", "origin")
     origin: str
+    anew: "Anew | None"
 
     @classmethod
     def of(cls, text: str, origin: str) -> "Given":
         """``text``, which came from ``origin``."""
         given = cls(text)
         given.origin = origin
+        given.anew = None
         return given
 
 
@@ -68,10 +82,11 @@ def expand(
     What a reference brings in is not looked at again.
     """
     problems: list[Problem] = []
+    outside = Outside(environ, folder)
 
     def replaced(text: str, path: Path) -> Plain:
         try:
-            return _expanded(text, environ, folder)
+            return _given(text, outside)
         except RefusalError as refusal:
             problems.append(Problem(path, str(refusal)))
             return None
@@ -100,9 +115,80 @@ def _mapped(value: Plain, path: Path, change: Callable[[str, Path], Plain]) -> P
     return change(value, path) if isinstance(value, str) else value
 
 
-def _expanded(text: str, environ: Mapping[str, str], folder: FilePath) -> str:
+def _given(text: str, outside: "Outside") -> str:
+    """``text`` with its references replaced; where they may change, it knows how to look again."""
     if isinstance(text, Given) or "${" not in text:
         return text
+    given = _expanded(text, outside)
+    if isinstance(given, Given) and re.search(r"\$\{(?:file|secret):", text):
+        given.anew = Anew(Template(text, outside), str(given))
+    return given
+
+
+class Outside:
+    """Environment, files and secrets, as the references of one configuration find them."""
+
+    def __init__(self, environ: Mapping[str, str], folder: FilePath) -> None:
+        self.environ = environ
+        self.folder = folder
+        self._vault: Vault | None = None
+
+    def secret(self, body: str, stage: "Stage") -> str:
+        """What ``NAME#FIELD`` says.
+
+        Raises RefusalError, or _NoStageError where there is no such version of it.
+        """
+        from syncd.cloud.vault import Vault  # noqa: PLC0415 - it brings the AWS library
+
+        self._vault = self._vault or Vault()
+        name, _, field = body.partition("#")
+        try:
+            found = self._vault.read(name, field, stage)
+        except SyncdError as error:
+            raise RefusalError(
+                f"expected the secret {visible(name, 200)} of AWS Secrets Manager, found none "
+                f"({error.message})"
+            ) from None
+        if found is None:
+            raise _NoStageError
+        if "\0" in found:
+            raise RefusalError(
+                f"expected text, found a NUL byte in the secret {visible(name, 200)}"
+            )
+        return found
+
+
+class Template:
+    """A text with references, as the place of a secret (``config_anew.Place``)."""
+
+    def __init__(self, text: str, outside: Outside) -> None:
+        self._text = text
+        self._outside = outside
+
+    def now(self) -> str:
+        """What it comes to now."""
+        return self._at("AWSCURRENT")
+
+    def beside(self) -> Iterator[str]:
+        """What it came to before, and what it is about to come to."""
+        if "${secret:" not in self._text:
+            return
+        for stage in _BESIDE:
+            with suppress(_NoStageError):
+                yield self._at(stage)
+
+    def _at(self, stage: "Stage") -> str:
+        try:
+            return str(_expanded(self._text, self._outside, stage))
+        except RefusalError as refusal:
+            raise TransientError(str(refusal)) from None
+
+
+class _NoStageError(Exception):
+    """A secret has no such version."""
+
+
+def _expanded(text: str, outside: Outside, stage: "Stage" = "AWSCURRENT") -> str:
     sources: list[str] = []
 
     def replacement(match: re.Match[str]) -> str:
@@ -110,7 +196,7 @@ def _expanded(text: str, environ: Mapping[str, str], folder: FilePath) -> str:
             return "${"
         if not match[2]:
             raise RefusalError(f"expected {_FORMS}, found ${{ without a closing brace")
-        origin, found = _looked_up(match[1], environ, folder)
+        origin, found = _looked_up(match[1], outside, stage)
         sources.append(origin)
         return found
 
@@ -118,25 +204,42 @@ def _expanded(text: str, environ: Mapping[str, str], folder: FilePath) -> str:
     return Given.of(expanded, " and ".join(dict.fromkeys(sources))) if sources else expanded
 
 
-def _looked_up(body: str, environ: Mapping[str, str], folder: FilePath) -> tuple[str, str]:
+def _looked_up(body: str, outside: Outside, stage: "Stage") -> tuple[str, str]:
     if body.startswith("file:"):
         name = body.removeprefix("file:")
-        return f"the file {visible(name, 200)}", read_file(folder / name)
+        return f"the file {visible(name, 200)}", read_file(outside.folder / name)
     if body.startswith("secret:"):
-        raise RefusalError(
-            "expected a secret from a file or the environment, found ${secret:...}: this build "
-            "does not read AWS Secrets Manager; mount the secret and use ${file:PATH}"
-        )
+        name = body.removeprefix("secret:")
+        shown = visible(name.partition("#")[0], 200)
+        return f"the secret {shown}", outside.secret(name, stage)
     match = _VARIABLE.fullmatch(body)
     if match is None:
         raise RefusalError(f"expected {_FORMS}, found another form of reference")
     name, default = match["name"], match["default"]
-    found = environ.get(name)
+    found = outside.environ.get(name)
     if default is not None and not found:
         return f"the default of {name}", default.removeprefix(":-")
     if found is None:
         raise RefusalError(f"expected the environment variable {name}, found it unset")
     return f"the variable {name}", found
+
+
+class MountedFile:
+    """A file that a variable names, as the place of a secret (``config_anew.Place``)."""
+
+    def __init__(self, path: FilePath) -> None:
+        self._path = path
+
+    def now(self) -> str:
+        """What stands in it."""
+        try:
+            return read_file(self._path, "the file that it names")
+        except RefusalError as refusal:
+            raise TransientError(str(refusal)) from None
+
+    def beside(self) -> tuple[str, ...]:
+        """A file knows nothing of what stood in it."""
+        return ()
 
 
 def read_file(path: FilePath, shown: str = "") -> str:
@@ -234,8 +337,11 @@ def _value(
             f"expected one of {variable.removesuffix('_FILE')} and {variable}, found both"
         )
     # Whoever takes this for the variable of the secret itself must not see it in a message.
-    secret = read_file(FilePath(text), "the file that it names")
-    return [*steps[:-1], plain], Given.of(secret, f"the variable {variable}")
+    given = Given.of(
+        read_file(FilePath(text), "the file that it names"), f"the variable {variable}"
+    )
+    given.anew = Anew(MountedFile(FilePath(text)), str(given))
+    return [*steps[:-1], plain], given
 
 
 def _put(data: dict[str, Plain], steps: list[str], given: Given) -> Path:

@@ -130,7 +130,7 @@ class _Walk:
 
     def _secret(self, value: Plain, path: Path) -> Secret | None:
         if isinstance(value, str) and _encodable(value):
-            return Secret(str(value))
+            return Secret(str(value), value.anew if isinstance(value, Given) else None)
         # Not even the kind of text is told: a secret is never described.
         found = "broken text" if isinstance(value, str) else describe(value)
         if isinstance(value, bool | int | float):

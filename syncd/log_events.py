@@ -17,6 +17,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "source_not_ready": "The source is being made anew; it is looked at again.",
         "event_not_sent": "Events rest, or are refused, for this reason; others go on.",
         "relay_stopped": "Events cannot be sent anywhere now; it is tried again by itself.",
+        "secret_not_read": "A secret cannot be read again; the value that it had is used on.",
         "lease_not_released": "The lease could not be given back; it runs out by itself.",
         "session_ended": "A session that kept a lease that had run out from being taken was ended.",
         "serving": "The daemon has begun; units is the number of its pipelines.",

@@ -42,7 +42,21 @@ class Redactor:
     """Replaces registered secrets in text; also whatever looks like a password in a DSN."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        spellings = {s for secret in secrets for s in _spellings(secret)}
+        self._secrets: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        self._telling: re.Pattern[str] | None = None
+        self._add(secrets)
+
+    def learn(self, values: Iterable[str]) -> None:
+        """Replace these (DSNs, keys) and their passwords, too, from now on."""
+        self._add(_worth_hiding(values))
+
+    def _add(self, secrets: Iterable[str]) -> None:
+        new = set(secrets) - self._secrets
+        if not new:
+            return
+        self._secrets |= new  # what was a secret before may still be on its way to a line
+        spellings = {s for secret in self._secrets for s in _spellings(secret)}
         self._known = _any_of(spellings)
         self._telling = _any_of(s for s in spellings if not _ORDINARY.fullmatch(s))
 
@@ -66,10 +80,12 @@ def masked(text: str) -> str:
 
 def redactor(values: Iterable[str], environ: Mapping[str, str]) -> Redactor:
     """A redactor for ``values`` (DSNs, keys), their passwords, and what the driver reads itself."""
-    known = [environ.get("PGPASSWORD", "")]
-    for value in values:
-        known += [value, *passwords(value)]
-    return Redactor(s for s in known if len(s) >= SHORTEST)
+    return Redactor(_worth_hiding([environ.get("PGPASSWORD", ""), *values]))
+
+
+def _worth_hiding(values: Iterable[str]) -> list[str]:
+    known = [s for value in values for s in (value, *passwords(value))]
+    return [s for s in known if len(s) >= SHORTEST]
 
 
 def passwords(dsn: str) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "config": {"errors", "flow"},
     "config_serve": {"config"},
     "config_load": {
+        "cloud",
+        "logs",
         "config",
         "config_serve",
         "errors",

@@ -98,7 +98,11 @@ class Shell:
         """The configuration; from here on its secrets are known to the redactor."""
         config = config_load.load(self.options.config, self._environ)
         self._redactor = secrets.redactor(config_load.secret_values(config), self._environ)
+        config_load.tell_secrets(config, self._learn)
         return config
+
+    def _learn(self, values: Iterable[str]) -> None:
+        self._redactor.learn(values)
 
     def answer(self, ask: Ask, named: Sequence[str] = ()) -> NoReturn:
         """Put a question to the application, print the answer and leave with its code.
@@ -151,9 +155,10 @@ class Shell:
         names = [config.pipeline for config in found.pipelines]
         if len(set(names)) < len(names):
             raise ConfigError(f"expected pipelines of different names, found {', '.join(names)}")
-        known = [
-            s for part in (found.service, *found.pipelines) for s in config_load.secret_values(part)
-        ]
+        parts = (found.service, *found.pipelines)
+        for part in parts:
+            config_load.tell_secrets(part, self._learn)
+        known = [s for part in parts for s in config_load.secret_values(part)]
         if known != self._known:
             # What was a secret before may still be on its way to a line.
             self._redactor = secrets.redactor([*known, *(self._known or ())], self._environ)

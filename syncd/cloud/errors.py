@@ -59,6 +59,10 @@ def translate(doing: str) -> Iterator[None]:
         raise TransientError(f"{doing}: {type(error).__name__}") from None
 
 
+class AbsentError(ConfigError):
+    """There is no such topic, queue, secret or version of one."""
+
+
 def is_busy(code: str) -> bool:
     """Whether an error's code means that the same may succeed later."""
     return code in _BUSY
@@ -78,7 +82,7 @@ def _from_answer(error: library.ClientError, doing: str) -> SyncdError:
     if is_busy(code) or status >= _BROKEN_MIN or status == _BUSY_STATUS:
         return TransientError(said, hint="it is tried again")
     if code in _ABSENT:
-        return ConfigError(said, hint="check its name, the account and the region")
+        return AbsentError(said, hint="check its name, the account and the region")
     if status in _DENIED or "AccessDenied" in code or "Unauthorized" in code:
         return ConfigError(said, hint="check the credentials, and what their role may do")
     return PermanentError(said)
