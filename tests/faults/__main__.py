@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from syncd import embedded
-from tests.faults.hunt import Found, hunt, run
+from tests.faults.hunt import PASSED, Found, hunt, run
 from tests.faults.planted import FAULTS, Fault
 
 
@@ -30,7 +30,8 @@ def main(names: list[str]) -> int:
             return 2
         survived = [found for found in _hunted(faults, dsn) if not found.by]
     for found in survived:
-        sys.stderr.write(f"\n{found.fault.name} survived:\n{found.said}\n")
+        how = "" if found.code == PASSED else f"its tests broke down with {found.code}\n"
+        sys.stderr.write(f"\n{found.fault.name} survived:\n{how}{found.said}\n")
     return 1 if survived else 0
 
 

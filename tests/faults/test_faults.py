@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.hunt import hunt
+from tests.faults.hunt import FAILED, hunt
 from tests.faults.plant import faulty
 from tests.faults.planted import FAULTS, Fault
 
@@ -27,6 +27,14 @@ def test_a_planted_fault_is_found(name: str) -> None:
     """A fault in the code makes one of the tests fail that are named beside it."""
     found = hunt(FAULTS[name])
     assert found.by, found.said
+
+
+def test_tests_that_break_down_are_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are tried once more; only where all pass has the fault survived."""
+    ends = iter([(3, "INTERNALERROR"), (FAILED, "FAILED tests/flow/test_guard.py::test_it - no")])
+    monkeypatch.setattr("tests.faults.hunt.run", lambda *_: next(ends))
+    found = hunt(FAULTS[QUICK[0]])
+    assert (found.by, found.code) == ("tests/flow/test_guard.py::test_it", FAILED)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))

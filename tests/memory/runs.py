@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from syncd.errors import TransientError
 from syncd.flow.model import Plan
 from syncd.flow.ports import Decisions, Lease, Unit
+from syncd.ledger.reviews import Decided
 from syncd.ledger.runs import Closing, Pinned, Started
 from syncd.ledger.takeover import PATIENCE_S
 from tests.memory.store import Held, MemoryTx, Store
@@ -225,7 +226,7 @@ class MemoryRuns:
 
 
 class MemoryReviews:
-    """Held deletes and what was decided about them."""
+    """Held deletes and what was decided about them; nothing is decided about conflicts."""
 
     def __init__(self, store: Store, runs: MemoryRuns) -> None:
         self._store = store
@@ -259,6 +260,11 @@ class MemoryReviews:
         for key, one in held.items():
             held[key] = replace(one, decision=decision)
         return len(held)
+
+    async def decided_for_source(self, entity_ids: Sequence[int], most: int) -> list[Decided]:
+        """None, ever."""
+        del entity_ids, most
+        return []
 
     async def last_run(self) -> tuple[int, str]:
         """Id and status of the newest run."""

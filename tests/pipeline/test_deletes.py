@@ -2,8 +2,10 @@
 
 # ruff: noqa: S608 - the statements are made of constants and of the test's own numbers.
 
+import anyio
 import pytest
 
+from syncd import failpoints
 from syncd.config import Deletes, Entity, HoldAbove, Need
 from syncd.errors import PermanentError
 from syncd.progress import Silent
@@ -262,6 +264,36 @@ async def test_confirm_runs_counts_consecutive_nights_only(make_world: MakeWorld
     await world.legacy("DELETE FROM cases WHERE id = 1")
     assert told(await world.night()) == {"seen": 20, "held": 1, "unchanged": 19}
     assert await count(world) == 20
+
+
+async def cut_off(world: World) -> None:
+    """A night that ends when it has read everything, and before it judges what is missing."""
+    with (
+        anyio.CancelScope() as scope,
+        failpoints.armed("entity.remove=cancel", cancel=scope.cancel),
+    ):
+        await world.night()
+    assert scope.cancelled_caught
+
+
+async def test_a_night_that_is_cut_off_does_not_confirm_an_absence(make_world: MakeWorld) -> None:
+    """It is no complete read: what it did not find is missed for the first time by the next."""
+    world = await filled(make_world, 20, Deletes(confirm_runs=2))
+    await world.legacy("DELETE FROM cases WHERE id = 1")
+    await cut_off(world)
+    nights = await world.nights(2)
+    assert [entity_of(night).counts.deleted for night in nights] == [0, 1]
+
+
+async def test_a_night_that_is_cut_off_does_not_refute_an_absence(make_world: MakeWorld) -> None:
+    """Nor refute it, where it saw the record as it was: only complete reads are counted."""
+    world = await filled(make_world, 20, Deletes(confirm_runs=2))
+    await world.legacy("DELETE FROM cases WHERE id = 1")
+    assert entity_of(await world.night()).counts.held == 1
+    await world.legacy("INSERT INTO cases VALUES (1, 'n1')")
+    await cut_off(world)
+    await world.legacy("DELETE FROM cases WHERE id = 1")
+    assert entity_of(await world.night()).counts.deleted == 1
 
 
 async def test_failed_and_waiting_records_count_as_present(make_world: MakeWorld) -> None:
