@@ -11,6 +11,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 from msgspec import Struct
+from msgspec.structs import replace
 
 from syncd.config import Config, FilesSource, PostgresSource, SqlServerSource, Staging
 from syncd.errors import ConfigError, DriftError, PermanentError, SourceError
@@ -33,7 +34,7 @@ from syncd.retry import Retry, with_backoff
 from syncd.sources.database_seen import database_seen
 from syncd.sources.dump_seen import dump_seen
 from syncd.sources.postgres import PostgresReader, Query
-from syncd.sources.upstream import Upstream
+from syncd.sources.upstream import Dump, Upstream
 from syncd.targets.aggregates import PostgresAggregates
 from syncd.targets.by_entity import Tables, TablesByEntity
 from syncd.targets.layout import layout_of
@@ -134,6 +135,9 @@ class Site:
             if not await anyio.Path(self.config.source.path).exists():
                 raise SourceError("source.path: there is nothing at it")
             return
+        if self._has_dumps():
+            await self._dump_now()
+            return
         source = self.source(await self.hasher(), sequence=0)
         try:
             await source.describe(next(iter(self.config.entities)))
@@ -145,9 +149,22 @@ class Site:
         source = self.config.source
         if isinstance(source, FilesSource):
             return await anyio.to_thread.run_sync(dump_seen, source.path)
-        if isinstance(source, PostgresSource):
-            return await database_seen(source)
-        return ""
+        if self._has_dumps():
+            return (await self._dump_now()).identity
+        assert isinstance(source, PostgresSource)
+        return await database_seen(source)
+
+    def _has_dumps(self) -> bool:
+        """Whether the source itself tells which dump stands there."""
+        return self.config.staging is not None or isinstance(self.config.source, SqlServerSource)
+
+    async def _dump_now(self) -> Dump:
+        """Which dump stands there; raises NotReadyError at once where none can be read now."""
+        upstream = self._upstream(patient=False)
+        try:
+            return await upstream.ready()
+        finally:
+            await upstream.close()
 
     def _staging(self, staging: Staging, origins: Mapping[str, "str | Query"]) -> Source:
         """A source whose rows are copied beside the target first, and read there."""
@@ -171,12 +188,12 @@ class Site:
             origins=origins,
         )
 
-    def _upstream(self) -> Upstream:
+    def _upstream(self, *, patient: bool = True) -> Upstream:
         source = self.config.source
         if isinstance(source, SqlServerSource):
             from syncd.sources.odbc_upstream import OdbcUpstream  # noqa: PLC0415
 
-            return OdbcUpstream(source)
+            return OdbcUpstream(source if patient else replace(source, ready_timeout_s=0.0))
         from syncd.sources.postgres_upstream import PostgresUpstream  # noqa: PLC0415
 
         assert isinstance(source, PostgresSource), "the configuration's rules refuse files"
