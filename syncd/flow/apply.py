@@ -73,6 +73,12 @@ class Tally(Struct):
     conflicts: int = 0
     again: list[bytes] = []
     again_absent: list[bytes] = []
+    warned: dict[str, int] = {}
+
+    def warn(self, warned: Mapping[str, int]) -> None:
+        """Add up findings that keep nothing out."""
+        for name, records in warned.items():
+            self.warned[name] = self.warned.get(name, 0) + records
 
     def add(self, unit: Unit) -> None:
         """Count a committed unit."""
@@ -212,6 +218,7 @@ class Applier:
             stale=len(batch.stale),
             conflicts=sum(len(s.decision.conflicts) for s in batch.settled),
             again=list(batch.again),
+            warned=batch.warned,
         )
         tally.add(unit)
         self._unanswered[unit_id] = tally
@@ -340,6 +347,7 @@ class Applier:
         total.conflicts += tally.conflicts
         total.again.extend(tally.again)
         total.again_absent.extend(tally.again_absent)
+        total.warn(tally.warned)
 
     def _inserted(self) -> Entry:
         """What all entries of a first load share."""

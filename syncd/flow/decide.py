@@ -69,7 +69,10 @@ class Settled(Struct, frozen=True, gc=False):
 
 
 class Batch(Struct):
-    """What a transaction has decided so far; ``locked`` are the target's rows before it."""
+    """What a transaction has decided so far; ``locked`` are the target's rows before it.
+
+    ``warned`` counts findings of transforms that keep nothing out, by code and column.
+    """
 
     before: Mapping[bytes, Entry]
     locked: Mapping[bytes, Row] = {}
@@ -77,6 +80,12 @@ class Batch(Struct):
     touched: list[Read] = []
     stale: list[bytes] = []
     again: list[bytes] = []
+    warned: dict[str, int] = {}
+
+    def warn(self, issues: Sequence[Issue]) -> None:
+        """Count what is worth a look and no obstacle."""
+        for name in (_named(issue) for issue in issues if not issue.excludes):
+            self.warned[name] = self.warned.get(name, 0) + 1
 
 
 class Decider:
@@ -220,6 +229,7 @@ class Decider:
         landed = await self.parents.landed(tx, self._ledger, [c.read for c in changed], fit)
         ready: list[tuple[_Changed, Row, bool]] = []
         for change, draft in zip(changed, drafts, strict=True):
+            batch.warn(draft.issues)
             missing = self.parents.missing(change.read, landed)
             settled = self._unfit(change, draft, missing.hard)
             if settled is None:
@@ -243,6 +253,8 @@ class Decider:
         hashes = self._hashes([(change.read.key, row) for change, row, _ in ready], targets)
         for (change, row, incomplete), both in zip(ready, hashes, strict=True):
             decision = self._merged(change, row, targets.get(change.read.key), both)
+            if change.read.key in locked.twins:
+                decision = _linked(decision)
             if incomplete:
                 decision = replace(decision, entry=replace(decision.entry, open=True))
                 batch.again.append(change.read.key)
@@ -389,8 +401,27 @@ _NEVER_WRITTEN = frozenset({State.TGT_DELETED, State.QUARANTINED})
 
 def _told(issues: Sequence[Issue]) -> str:
     """Codes and fields of the issues that keep a row out."""
-    bad = (issue for issue in issues if issue.excludes)
-    return ", ".join(f"{i.code}:{i.field}" if i.field else i.code for i in bad)
+    return ", ".join(_named(issue) for issue in issues if issue.excludes)
+
+
+def _named(issue: Issue) -> str:
+    return f"{issue.code}:{issue.field}" if issue.field else issue.code
+
+
+def _linked(decision: Decision) -> Decision:
+    """A row that was matched by a rule of the configuration is linked, whatever differs in it.
+
+    The rule says that both are the same, so nobody need decide about what differs: it stays as the
+    target has it, and a later change of the source there is a conflict like any other.
+    """
+    if decision.outcome is not Outcome.CONFLICT or decision.entry.state is not State.LIVE:
+        return decision
+    if any(conflict.kind != "staff_created" for conflict in decision.conflicts):
+        return decision
+    kept = ",".join(conflict.column for conflict in decision.conflicts)
+    reason = f"kept:{kept}"[:REASON_CHARACTERS]
+    entry = replace(decision.entry, outcome=Outcome.LINKED, reason=reason, open=False)
+    return replace(decision, entry=entry, outcome=Outcome.LINKED, reason=reason, conflicts=())
 
 
 def _restored(plan: Plan, entry: Entry | None, decision: Decision) -> Decision:

@@ -62,6 +62,7 @@ class DryApplier:
 
     def _count(self, batch: Batch) -> None:
         plan = self._decider.plan
+        self.tally.warn(batch.warned)
         alive = self._planned.get(plan.name)
         for settled in batch.settled:
             decision = settled.decision

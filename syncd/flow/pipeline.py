@@ -42,6 +42,7 @@ _REBASELINED = (
 )
 # Passes over what waits; a tree deeper than this is finished by the next run.
 _LOOKS_MAX = 32
+_WARNINGS_MAX = 20  # kinds of them in a note
 
 
 class Entity(Struct, frozen=True):
@@ -311,6 +312,7 @@ class Pass:
         ended.findings, ended.findings_total = read.told.kept, read.told.total
         ended.source_rows = read.source_rows
         ended.conflicts = running.applier.tally.conflicts
+        ended.notes += _warnings(running.applier.tally.warned)
         if isinstance(running.applier, DryApplier):
             ended.samples = running.applier.samples
         ended.counts = read.counts(
@@ -320,6 +322,12 @@ class Pass:
             held=running.held,
             reported=running.reported,
         )
+
+
+def _warnings(warned: Mapping[str, int]) -> list[str]:
+    """One note about what was written all the same, the most frequent first."""
+    told = sorted(warned.items(), key=lambda pair: (-pair[1], pair[0]))[:_WARNINGS_MAX]
+    return [f"warnings: {', '.join(f'{name} {records}' for name, records in told)}"] if told else []
 
 
 def _pack_nothing(reads: Sequence[Read]) -> None:

@@ -135,11 +135,14 @@ class Locked(Struct, frozen=True):
 
     ``gone`` are records that had a row, as the target itself remembers, and staff deleted it.
     ``unclear`` are those of which it cannot be told which row is theirs, with the reason.
+    ``twins`` are those whose row was nobody's until now, and is theirs by a rule of the
+    configuration.
     """
 
     rows: Mapping[bytes, Row]
     gone: frozenset[bytes] = frozenset()
     unclear: Mapping[bytes, str] = {}
+    twins: frozenset[bytes] = frozenset()
 
 
 class Target(Protocol):

@@ -178,7 +178,8 @@ class PostgresAggregates:
                 await connection.execute(sql.lock_part(part), [*asked.values()])
             await failpoint("aggregate.parts_locked")
         rows = await self._rows(connection, document, plan, sources, asked)
-        return Locked(rows, roots.linked - rows.keys(), roots.unclear)
+        twins = frozenset(roots.twins) & rows.keys()
+        return Locked(rows, roots.linked - rows.keys(), roots.unclear, twins)
 
     async def write(self, tx: Tx, plan: Plan, changes: Changes) -> Mapping[bytes, Row]:
         """Stage and carry out; every written document as the target holds it afterwards."""

@@ -60,9 +60,27 @@ async def test_a_twin_is_found_by_the_day_of_its_creation(make_aggregates: MakeA
         referral(1), staff=row(ONE, event_id="9", created_at="2026-03-01 17:18:19"), entities=ONLY
     )
     report = await world.night()
-    assert told(report, "referral") == {"seen": 1, Outcome.CONFLICT: 1}
+    assert told(report, "referral") == {"seen": 1, Outcome.LINKED: 1}
     assert await world.rows(LINKED) == [("r1", ONE)]
     assert await world.value("SELECT event_id FROM referral") == "9"
+
+
+async def test_what_differs_in_a_twin_is_told_and_is_a_conflict_only_when_it_changes(
+    make_aggregates: MakeAggregates,
+) -> None:
+    """The rule says that both are the same: nobody need decide, until the source says more."""
+    world = await make_aggregates(
+        referral(1), staff=row(ONE, event_id="9", created_at="2026-03-01 17:18:19"), entities=ONLY
+    )
+    await world.night()
+    [(outcome, reason)] = await world.history("referral", "r1")
+    assert outcome == Outcome.LINKED
+    assert "event_id" in reason.removeprefix("kept:").split(",")
+    assert await world.open_conflicts() == []
+    await world.legacy("UPDATE referral SET event_id = '10'")
+    assert told(await world.night(), "referral") == {"seen": 1, Outcome.CONFLICT: 1}
+    assert await world.value("SELECT event_id FROM referral") == "9"
+    assert [conflict.column for conflict in await world.open_conflicts()] == ["event_id"]
 
 
 async def test_several_candidates_park_the_record(make_aggregates: MakeAggregates) -> None:

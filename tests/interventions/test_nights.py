@@ -94,8 +94,10 @@ async def test_a_new_one_with_a_twin_is_linked(
         "statuses": ["Awaiting assessment by SYSTEM"],
     }
     assert (await interventions.counts())["referral"] == 1
-    columns = {conflict.column for conflict in await interventions.open_conflicts()}
-    assert columns == told_of | {"status_history"}
+    [(outcome, reason)] = await interventions.history(A, uuid_of(1))
+    assert outcome == "linked"
+    assert set(reason.removeprefix("kept:").split(",")) == told_of | {"status_history"}
+    assert await interventions.open_conflicts() == []
 
 
 async def test_nothing_changed_is_no_work(interventions: Interventions) -> None:

@@ -197,7 +197,12 @@ async def test_a_transform_decides_about_each_record(make_world: MakeWorld) -> N
     """Skip, an issue that excludes, one that does not, an exception: one outcome each."""
     world = await visits(make_world, ["usual", "test", "bad", "odd", "boom", "unknown", "rekeyed"])
     expected = {"seen": 7, "inserted": 2, "skipped": 1, "invalid": 4}
-    assert told(await world.night()) == expected
+    async with world.app() as app:
+        plan = await app.plan(None, samples=0)
+    night = await world.night()
+    assert told(night) == told(plan) == expected
+    for report in (plan, night):
+        assert "warnings: long_ago:label 1" in entity_of(report).notes
     assert await world.rows("SELECT id, label FROM visits ORDER BY id") == [
         (1, "visit 1: usual"),
         (4, "visit 4: odd"),
