@@ -14,6 +14,7 @@ import msgspec
 from benchmarks import machine, peers, tell
 from benchmarks.aggregate_case import aggregates
 from benchmarks.files_cases import Files
+from benchmarks.interventions_case import Interventions
 from benchmarks.odbc_case import through_odbc
 from benchmarks.results import Case, Results
 from benchmarks.scale_case import scaled
@@ -114,6 +115,7 @@ def _steps(stage: Stage, asked: Asked, results: Results) -> Steps:
         **{name: peer(name) for name in peers.NAMES},
         "files": files.cases,
         "aggregates": lambda: aggregates(stage, asked.rows // AGGREGATE_SHARE),
+        "interventions": Interventions(stage, asked.rows // AGGREGATE_SHARE).cases,
         "odbc": lambda: through_odbc(stage, asked.rows),
         "scrape": lambda: scraped(stage, asked.rows),
     }
@@ -150,6 +152,7 @@ def _asked(words: Sequence[str] | None) -> Asked:
             "everything",
             "files",
             "aggregates",
+            "interventions",
             "odbc",
             "scrape",
             "scale",

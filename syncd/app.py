@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from syncd.config import Config
 from syncd.errors import ConfigError
@@ -27,6 +27,8 @@ from syncd.reports import (
     Left,
     LookupReport,
     MorningReport,
+    ParkedGroup,
+    ParkedView,
     RelayReport,
     RunReport,
     StatusReport,
@@ -35,6 +37,7 @@ from syncd.reports import (
 from syncd.site import Site
 
 Select = frozenset[str] | None
+PARKED_SHOWN: Final = 100
 
 
 class App:
@@ -97,6 +100,19 @@ class App:
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int | Left:
         """Have the next run look again."""
         return await self._review.resync(select, keys=keys)
+
+    async def parked_groups(self, select: Select) -> list[ParkedGroup]:
+        """What is not in step, by reason."""
+        return await self._desk.parked_groups(select)
+
+    async def parked(self, entity: str, outcome: str, reason: str) -> list[ParkedView]:
+        """The first records that are not in step."""
+        page = await self._desk.parked(entity, outcome, reason, after="", most=PARKED_SHOWN)
+        return list(page.records)
+
+    async def replay(self, select: Select, outcome: str, reason: str) -> int | Left:
+        """Have the next run look at them as if for the first time."""
+        return await self._review.replay(select, outcome, reason)
 
     async def verify(self, select: Select) -> VerifyReport:
         """Compare both sides in full."""

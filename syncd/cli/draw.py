@@ -20,6 +20,8 @@ from syncd.reports import (
     InitReport,
     MorningEntity,
     MorningReport,
+    ParkedGroup,
+    ParkedView,
     RelayReport,
     RunReport,
     Sample,
@@ -309,6 +311,32 @@ def held(found: Sequence[HeldView], command: str) -> Drawn:
             f"{view.entity}: act: {command} deletes approve {view.entity} --plan {view.plan}, "
             f"or {command} deletes reject {view.entity} --plan {view.plan}"
         )
+
+
+def parked_groups(found: Sequence[ParkedGroup], command: str) -> Drawn:
+    """One row for each reason."""
+    if not found:
+        yield _line("nothing is parked")
+        return
+    table = _table("entity", "outcome", "records", "since", "reason")
+    for group in found:
+        cells = (group.entity, group.outcome, str(group.records), group.since, group.reason)
+        table.add_row(*_cells(*cells))
+    yield table
+    yield _line(f"look: {command} dlq show ENTITY; again: {command} dlq replay ENTITY")
+
+
+def parked(found: Sequence[ParkedView], command: str) -> Drawn:
+    """One row for each record."""
+    if not found:
+        yield _line("nothing is parked")
+        return
+    table = _table("key", "outcome", "run", "since", "reason")
+    for view in found:
+        cells = (_key(view.key), view.outcome, str(view.run_id), view.since, view.reason)
+        table.add_row(*_cells(*cells))
+    yield table
+    yield _line(f"why: {command} explain {visible(found[0].entity)} KEY")
 
 
 def told(sentence: str) -> Drawn:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from syncd import __version__, config_load
-from syncd.cli import answers, draw, exit_codes, lookups, markdown, relaying
+from syncd.cli import answers, draw, exit_codes, lookups, markdown, parked, relaying
 from syncd.cli.options import DEFAULT_CONFIG, Options, Root, Verb, check_entity, split
 from syncd.cli.seam import App, Served
 from syncd.cli.shell import Answer, Call, Shell
@@ -85,6 +85,7 @@ deletes_app = _group(help="Deletes that are held for a decision: list, approve, 
 config_app = _group(help="The configuration: show, schema.")
 app.add_typer(conflicts_app, name="conflicts")
 app.add_typer(deletes_app, name="deletes")
+app.add_typer(parked.app, name="dlq")
 app.add_typer(lookups.app, name="lookup")
 app.add_typer(config_app, name="config")
 

@@ -17,6 +17,8 @@ from syncd.reports import (
     Left,
     LookupReport,
     MorningReport,
+    ParkedGroup,
+    ParkedView,
     RelayReport,
     RunReport,
     StatusReport,
@@ -56,6 +58,15 @@ class App(Protocol):
 
     async def resync(self, select: Select, *, keys: Sequence[Sequence[str]]) -> int | Left:
         """Have the next pass look at these records again; how many are marked, or who does it."""
+
+    async def parked_groups(self, select: Select) -> list[ParkedGroup]:
+        """What is not in step, by reason."""
+
+    async def parked(self, entity: str, outcome: str, reason: str) -> list[ParkedView]:
+        """The first records that are not in step; "" for any outcome or reason."""
+
+    async def replay(self, select: Select, outcome: str, reason: str) -> int | Left:
+        """Have the next pass look at them as if for the first time; how many."""
 
     async def verify(self, select: Select) -> VerifyReport:
         """Compare both sides in full."""

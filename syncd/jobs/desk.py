@@ -16,7 +16,14 @@ from syncd.flow.keys import display_key
 from syncd.flow.model import Plan
 from syncd.jobs.explain import Explainer, key_from, plan_of
 from syncd.ledger.reviews import ConflictRow
-from syncd.reports import ConflictView, EntityStatus, HeldView, ParkedView, StatusReport
+from syncd.reports import (
+    ConflictView,
+    EntityStatus,
+    HeldView,
+    ParkedGroup,
+    ParkedView,
+    StatusReport,
+)
 from syncd.site import Prepared, Site
 
 LISTED_MAX: Final = 1000
@@ -201,6 +208,12 @@ class Desk:
             chosen = [key_from(plan, parts) for parts in keys] or None
             marked += await self._site.reviews.resync(plan.entity_id, chosen)
         return marked
+
+    async def parked_groups(self, select: frozenset[str] | None) -> list[ParkedGroup]:
+        """What is not in step, counted by entity, outcome and reason."""
+        await self._site.assert_ledger()
+        found = await self._site.listings.parked_groups(most=LISTED_MAX)
+        return [group for group in found if select is None or group.entity in select]
 
     async def parked(
         self, entity: str, outcome: str, reason: str, *, after: str, most: int

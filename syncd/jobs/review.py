@@ -61,6 +61,15 @@ class Review:
         holder = await self._site.runs.holder() or {}
         return await self._leave(select, rows) if holder.get("held") else rows
 
+    async def replay(self, select: frozenset[str] | None, outcome: str, reason: str) -> int | Left:
+        """Have the next run look anew at what is parked; "" takes any outcome or reason."""
+        rows = 0
+        for name in self._site.config.entities:
+            if select is None or name in select:
+                rows += await self._desk.replay(name, outcome, reason)
+        holder = await self._site.runs.holder() or {}
+        return await self._leave(select, rows) if holder.get("held") else rows
+
     async def _carry_out(
         self, entities: frozenset[str], records: int, progress: Progress
     ) -> RunReport | Left:

@@ -29,6 +29,8 @@ from syncd.reports import (
     Mismatch,
     MorningEntity,
     MorningReport,
+    ParkedGroup,
+    ParkedView,
     Reason,
     RelayReport,
     RunReport,
@@ -169,6 +171,18 @@ class FakeApp:
     async def relay(self) -> RelayReport:
         await self._note("relay")
         return self.relay_report
+
+    async def parked_groups(self, select: frozenset[str] | None) -> list[ParkedGroup]:
+        await self._note("parked_groups", select)
+        return [ParkedGroup("countries", "failed", "23514:size", 2, "2026-01-01T00:00:00Z")]
+
+    async def parked(self, entity: str, outcome: str, reason: str) -> list[ParkedView]:
+        await self._note("parked", entity, outcome, reason)
+        return [ParkedView(entity, ("NL",), "failed", "23514:size", 12, "2026-01-01T00:00:00Z")]
+
+    async def replay(self, select: frozenset[str] | None, outcome: str, reason: str) -> int:
+        await self._note("replay", select, outcome, reason)
+        return 2
 
     async def resync(self, select: frozenset[str] | None, *, keys: Sequence[Sequence[str]]) -> int:
         await self._note("resync", select, [list(key) for key in keys])

@@ -25,7 +25,8 @@ VERBS: Final = {
     "init", "validate", "plan", "diff", "run", "serve", "status", "report", "relay", "resync",
     "verify", "explain",
     "conflicts list", "conflicts show", "conflicts resolve",
-    "lookup load", "deletes list", "deletes approve", "deletes reject", "config show",
+    "lookup load", "dlq list", "dlq show", "dlq replay",
+    "deletes list", "deletes approve", "deletes reject", "config show",
     "config schema",
 }  # fmt: skip
 DAEMON: Final = {"serve"}  # ends by a signal and answers nothing; tests/daemon has its tests
@@ -91,6 +92,10 @@ def test_the_help_lists_every_verb_and_exit_code(syncd: Syncd) -> None:
         ("--select countries run --select regions", ("run", {"countries", "regions"}, False)),
         ("run --select countries,regions --exclude regions", ("run", {"countries"}, False)),
         ("status", ("status",)),
+        ("dlq list --select regions", ("parked_groups", {"regions"})),
+        ("dlq show countries --outcome failed", ("parked", "countries", "failed", "")),
+        ("dlq replay", ("replay", None, "", "")),
+        ("dlq replay regions --reason x", ("replay", {"regions"}, "", "x")),
         ("report", ("report", None)),
         ("report --run 7 --markdown", ("report", 7)),
         ("relay --once", ("relay",)),
