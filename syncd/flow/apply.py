@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from syncd.errors import LockedError, RowError, TransientError
 from syncd.failpoints import failpoint
@@ -89,13 +90,10 @@ class Tally(Struct):
 
     def outcomes(self) -> Counts:
         """What was decided, less what was said of the same records before in this run."""
-        first = Counts()
-        for outcome in Outcome:
-            given = getattr(self.present, outcome.value) + getattr(self.absent, outcome.value)
-            redone = getattr(self.present_redone, outcome.value)
-            redone += getattr(self.absent_redone, outcome.value)
-            first.add(outcome, max(0, given - redone))
-        return first
+        tallies = (self.present, self.absent, self.present_redone, self.absent_redone)
+        given = zip(*map(astuple, tallies), strict=True)
+        _, *first = (max(0, new + gone - back - again) for new, gone, back, again in given)
+        return Counts(0, *first)
 
 
 class Packed(Struct, frozen=True):

@@ -315,5 +315,6 @@ def _as_unit(tally: Tally) -> Unit:
 
 def _add(total: Counts, plus: Counts, minus: Counts) -> None:
     total.merge(plus)
-    for outcome in Outcome:
-        total.add(outcome, -getattr(minus, outcome.value))
+    if minus.total():
+        for outcome in Outcome:
+            total.add(outcome, -getattr(minus, outcome.value))

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, overload
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import astuple
 
 MISSING: Final = UNSET
 Value: TypeAlias = bytes | UnsetType | None
@@ -367,12 +368,14 @@ class Counts(Struct):
 
     def merge(self, other: "Counts") -> None:
         """Add every number of ``other``, ``seen`` included."""
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, rows in zip(self.__struct_fields__, astuple(other), strict=True):
+            if rows:
+                setattr(self, name, getattr(self, name) + rows)
 
     def total(self) -> int:
         """Sum of the outcomes, without ``seen``."""
-        return sum(getattr(self, o.value) for o in Outcome)
+        numbers: tuple[int, ...] = astuple(self)
+        return sum(numbers) - self.seen
 
     def as_dict(self) -> dict[str, int]:
         """Numbers by name, ``seen`` first: the contract of ``run --output json``."""
