@@ -13,6 +13,8 @@ from tests.trust.kinds import Canaries, Cells, Fuzzed, Planted, Schedules, Suite
 _CRASH: Final = "tests/crash/test_"
 _FUZZ: Final = "tests/fuzz/test_"
 _POINTS: Final = "tests/failpoints/test_"
+_DAEMON: Final = "tests/daemon/test_"
+_STORM: Final = "test_a_storm_of_hangups_is_one_run_and_one_that_waits"
 # The campaigns that have their own line; the rest of what is marked is `properties`.
 _APART: Final = (
     *("tests/crash", "tests/failpoints", "tests/faults", "tests/fuzz", "tests/sim", "tests/trust"),
@@ -75,6 +77,23 @@ _EVERY: Final = (
         "signals", 50, 5_000, Suite((f"{_CRASH}sigterm.py",)), size=50, share=3,
     ),
     Campaign(
+        "hangups", "1,000 SIGHUPs while a run of the daemon is held up: one more run",
+        "tests", 1, 1, Suite((f"{_DAEMON}serve.py::{_STORM}",)), wanted="1,000 in 1 s",
+    ),
+    Campaign(
+        "daemon-sigterm", "SIGTERM at some moment of a daemon's work: 0 in good time, nothing lost",
+        "signals", 1, 1, Suite((f"{_DAEMON}moments.py",), marked="long"), wanted="all",
+    ),
+    Campaign(
+        "two-daemons", "a leader that is paused or killed, and a standby that takes over",
+        "tests", 1, 1, Suite((f"{_DAEMON}two_daemons.py",)), wanted="all",
+    ),
+    Campaign(
+        "api", "generated requests of all operations, held against the API's own document",
+        "tests", 1, 1, Suite(("tests/admin/test_schemathesis.py",), marked="long"),
+        wanted="3,000 cases",
+    ),
+    Campaign(
         "exhausted", "a full disk of 1 MiB, and memory that runs out",
         "tests", 2, 2, Suite((f"{_CRASH}exhausted.py",), marked="trust"),
     ),
@@ -131,8 +150,6 @@ LATER: Final = (
     ("malformed messages", "5,000,000"),
     ("malformed HTTP replies", "100,000"),
     ("throttled and failing creates at an HTTP target", "100,000"),
-    ("SIGHUP storm", "1,000 in 1 s"),
-    ("admin API", "3,000 cases"),
     ("PostgreSQL promoted to a new primary", "1"),
     ("soak at 2,000 events a second", "3 min"),
     ("upgrade and downgrade with work in flight", "1 each way"),
