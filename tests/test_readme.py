@@ -26,7 +26,7 @@ MakeDatabase = Callable[[str], str]
 
 README: Final = (REPOSITORY / "README.md").read_text("utf-8")
 BLOCKS: Final = dict(re.findall(r"<!-- test: (.+?) -->\n```\w+\n(.*?)```", README, re.DOTALL))
-DEMO: Final = REPOSITORY / "demo"
+DEMO: Final = REPOSITORY / "demo" / "casework"
 
 
 async def execute(dsn: str, *scripts: str) -> None:

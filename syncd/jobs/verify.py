@@ -18,6 +18,7 @@ from syncd.flow.pipeline import foremost
 from syncd.flow.ports import EmitReads, Snapshot
 from syncd.flow.transform import Drafter
 from syncd.meter import Meter
+from syncd.planning import deletes_of
 from syncd.reports import Mismatch, VerifyReport
 from syncd.site import Site
 
@@ -79,6 +80,8 @@ class _Comparison:
         self._plan = plan
         self._hasher = hasher
         self._drafter = drafter
+        deletes = deletes_of(site.config, site.config.entities[plan.name])
+        self._deletes_nothing = deletes.policy == "report"
 
     async def run(self, snapshot: Snapshot) -> None:
         """Read both sides and compare."""
@@ -160,7 +163,8 @@ class _Comparison:
         if pair.draft is None:
             if state is State.NONE:
                 return _FOREIGN, ()
-            return (_KEPT if state is not State.LIVE else _EXTRA), ()
+            meant = state is not State.LIVE or self._deletes_nothing
+            return (_KEPT if meant else _EXTRA), ()
         return self._columns(pair.draft, pair.target, entry)
 
     def _columns(self, draft: Row, target: Row, entry: Entry | None) -> tuple[str, tuple[str, ...]]:

@@ -99,6 +99,7 @@ async def test_by_odbc_the_same_rows_come_as_by_copy(
     await begin(other, source.dsn.value)
     other.config = replace(other.config, source=config_of(source.dsn.value))
     night = await other.night("referral", "group")
-    assert entity_of(night, "referral").status == "completed"
+    referral = entity_of(night, "referral")
+    assert referral.status == "completed", referral.notes
     assert await other.rows(CONTENT) == await interventions.rows(CONTENT)
     assert "not copied again" in entity_of(await other.night("referral"), "referral").notes[0]

@@ -242,6 +242,10 @@ async def test_reported_deletes_are_told_and_nothing_else(make_world: MakeWorld)
         assert told(night) == {"seen": 20, "skipped": 1, "unchanged": 19}
         assert entity_of(night).notes == ("1 records are gone at the source",)
     assert await count(world) == 20
+    async with world.app() as app:
+        verified = await app.verify(None)
+    found = verified.counts["cases"]
+    assert {kind: n for kind, n in found.items() if n} == {"equal": 19, "kept": 1}
 
 
 async def test_confirm_runs_2_deletes_on_the_second_night(make_world: MakeWorld) -> None:

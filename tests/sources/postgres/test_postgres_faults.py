@@ -58,7 +58,7 @@ async def test_a_lost_connection_is_tried_again_and_leaves_no_place_taken(
     admin: Any, make_reader: MakeReader
 ) -> None:
     """The server ends the session in the middle of a scan, and of a fetch (case 13)."""
-    await admin.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 90000) g")
+    await admin.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 400000) g")
     reader = make_reader({"t": "public.t"})
     plan = await plan_from(reader, "t")
 
@@ -76,7 +76,7 @@ async def test_a_lost_connection_is_tried_again_and_leaves_no_place_taken(
                 await snapshot.fetch(plan, [bytes([128, 0, 0, 0, 0, 0, 0, 1])])
     assert reader.connections.size == 0
     async with reader.open([plan]) as snapshot:
-        assert (await scan(snapshot, plan)).rows == 90_000
+        assert (await scan(snapshot, plan)).rows == 400_000
 
 
 SLOW = Query("SELECT g AS id, pg_sleep(0.01)::text AS x FROM generate_series(1, 100000) g")
@@ -119,7 +119,7 @@ async def test_a_scan_that_was_given_up_leaves_the_snapshot_usable(
         assert scope.cancelled_caught
         with pytest.raises(DriftError, match="the consumer's own"):
             await snapshot.scan(plan, fail, unexpected)
-        assert (await scan(snapshot, plan)).rows == 90_000
+        assert (await scan(snapshot, plan)).rows == 400_000
     assert await statements(admin, "%pg_sleep%") == 0
 
 
