@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.flow.keys import KEY_KINDS, KeyIssue, decode_key, display_key, encode_key
+from syncd.flow.keys import KEY_KINDS, KeyIssue, decode_key, display_key, encode_key, encode_keys
 from syncd.flow.model import MISSING, Kind, Value
 
 INT8_MIN, INT8_MAX = -(2**63), 2**63 - 1
@@ -160,6 +160,22 @@ def test_bytes_that_are_no_key_are_refused(kinds: list[Kind], key: bytes, code: 
     with pytest.raises(KeyIssue) as refused:
         decode_key(kinds, key)
     assert refused.value.code == code
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_a_column_of_integers_gives_the_keys_of_each(numbers: list[int]) -> None:
+    parts = [b"%d" % number for number in numbers]
+    expected = [encode_key([Kind.INTEGER], [part]) for part in parts]
+    assert encode_keys([Kind.INTEGER], [parts]) == expected
+
+
+@pytest.mark.parametrize("part", [None, MISSING, b"x", b"01", b" 1", b"+1", b"9223372036854775808"])
+def test_a_column_with_one_unfit_integer_is_refused(part: Value) -> None:
+    """As ``encode_key`` refuses it alone."""
+    with pytest.raises(KeyIssue):
+        encode_key([Kind.INTEGER], [part])
+    with pytest.raises(KeyIssue):
+        encode_keys([Kind.INTEGER], [[b"1", part]])
 
 
 def test_a_key_is_shown_as_people_write_it() -> None:
