@@ -7,7 +7,7 @@ keys where nothing was read yet.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -224,12 +224,11 @@ class _Snapshot:
         ):
             answer = self._answer(entity, statement, with_rows=with_rows)
             index = RowIndex(entity.reading, answer, self._reader.spool_dir, with_rows=with_rows)
-            try:
+            with ExitStack() as given_up:
+                given_up.callback(index.close)
                 await _take_all(index, statement, self._reader.config.fetch_rows)
                 await self._assert_same_dump(entity.plan)
-            except BaseException:
-                index.close()
-                raise
+                given_up.pop_all()
         return index
 
     def _statement(self, entity: _Entity, *, with_rows: bool) -> str:

@@ -82,11 +82,8 @@ class Session:
                 hint="raise query_timeout_s, or make the query quicker",
             )
         with translated(doing):
-            try:
-                return running.result()
-            except BaseException:
-                self.is_doubtful = True
-                raise
+            self.is_doubtful |= running.cancelled() or running.exception() is not None
+            return running.result()
 
     async def _stop(self, cursor: Any) -> None:
         """End what runs over there, and wait until its thread is back; within bounds.

@@ -25,7 +25,7 @@ from syncd.flow.ports import Block
 from syncd.pg.dialect import copy_rows, split_copy_line, split_copy_text
 from syncd.sources.key_index import KeyIndex, Located, Repeated, first_of_each
 from syncd.sources.odbc_values import Writer, columns_of
-from syncd.sources.record_index import neighbours
+from syncd.sources.record_index import records_of
 from syncd.sources.sorted_index import FLAWED, SIZE_MASK, TAIL, RunSorter
 from syncd.sources.spool import Spool
 
@@ -239,7 +239,7 @@ class RowIndex:
         return self._index
 
     def _reads(self, located: Sequence[Located]) -> Sequence[Read]:
-        lines = self._lines(located)
+        lines = records_of(located, self._spool.read_at)
         if lines and not any(one.is_flawed or one.is_twice for one in located):
             try:
                 return self._alike(located, lines)
@@ -263,18 +263,6 @@ class RowIndex:
         if one.is_flawed:
             issues.append(self._reading.beyond())
         return self._reading.read(one.key, one.digest, line, issues)
-
-    def _lines(self, located: Sequence[Located]) -> list[bytes]:
-        """The stored line of each; neighbours are read in one go."""
-        lines = [b""] * len(located)
-        order = sorted(range(len(located)), key=lambda at: located[at].offset)
-        for together in neighbours(located, order):
-            first, last = located[together[0]], located[together[-1]]
-            data = self._spool.read_at(first.offset, last.offset + last.size - first.offset)
-            for at in together:
-                start = located[at].offset - first.offset
-                lines[at] = data[start : start + located[at].size]
-        return lines
 
 
 def known(digest: int) -> int:

@@ -7,7 +7,7 @@ and a record that has one carries its errors with it, as issues of its ``Read``;
 0, so that every survey looks at it again.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -171,7 +171,7 @@ class RowReader:
 
     def reads(self, located: Sequence[Located]) -> list[Read]:
         """The rows of ``located``, in that order. Raises SourceError when the file has changed."""
-        records = self._records_of(located)
+        records = records_of(located, self._file.read_at)
         self._file.check_unchanged()
         return [self._read(one, record) for one, record in zip(located, records, strict=True)]
 
@@ -197,20 +197,24 @@ class RowReader:
         place = f"{self._file.name}:{one.line}"
         return tuple(replace(issue, place=place) for issue in issues)
 
-    def _records_of(self, located: Sequence[Located]) -> list[bytes]:
-        """The bytes of each record; neighbours are read in one go."""
-        records = [b""] * len(located)
-        order = sorted(range(len(located)), key=lambda at: located[at].offset)
-        for together in neighbours(located, order):
-            first, last = located[together[0]], located[together[-1]]
-            data = self._file.read_at(first.offset, last.offset + last.size - first.offset)
-            for at in together:
-                start = located[at].offset - first.offset
-                records[at] = data[start : start + located[at].size]
-        return records
+
+def records_of(located: Sequence[Located], read_at: Callable[[int, int], bytes]) -> list[bytes]:
+    """The bytes of each record, in the order asked; neighbours are read in one go.
+
+    ``read_at`` takes an offset and a size.
+    """
+    records = [b""] * len(located)
+    order = sorted(range(len(located)), key=lambda at: located[at].offset)
+    for together in _neighbours(located, order):
+        first, last = located[together[0]], located[together[-1]]
+        data = read_at(first.offset, last.offset + last.size - first.offset)
+        for at in together:
+            start = located[at].offset - first.offset
+            records[at] = data[start : start + located[at].size]
+    return records
 
 
-def neighbours(located: Sequence[Located], order: Sequence[int]) -> Iterator[list[int]]:
+def _neighbours(located: Sequence[Located], order: Sequence[int]) -> Iterator[list[int]]:
     """``order`` (by offset) cut into runs that are worth one read."""
     together: list[int] = []
     start = end = 0
