@@ -61,8 +61,9 @@ class Tally(Struct):
     """What the batches of one entity did in this attempt; moves only after a commit.
 
     ``touched`` are rows that the fingerprint proved unchanged, ``lost`` rows that were gone
-    between two looks. ``again`` are keys worth a second look before the run ends, ``again_absent``
-    those whose deletion another row still stands against.
+    between two looks. ``again`` are keys worth a second look before the run ends, ``waiting`` those
+    that are worth one if a parent has come, and ``again_absent`` those whose deletion another row
+    still stands against.
     """
 
     present: Counts = msgspec.field(default_factory=Counts)
@@ -73,6 +74,7 @@ class Tally(Struct):
     stale: int = 0
     conflicts: int = 0
     again: list[bytes] = []
+    waiting: list[bytes] = []
     again_absent: list[bytes] = []
     warned: dict[str, int] = {}
 
@@ -216,6 +218,7 @@ class Applier:
             stale=len(batch.stale),
             conflicts=sum(len(s.decision.conflicts) for s in batch.settled),
             again=list(batch.again),
+            waiting=list(batch.waiting),
             warned=batch.warned,
         )
         tally.add(unit)
@@ -344,6 +347,7 @@ class Applier:
         total.stale += tally.stale
         total.conflicts += tally.conflicts
         total.again.extend(tally.again)
+        total.waiting.extend(tally.waiting)
         total.again_absent.extend(tally.again_absent)
         total.warn(tally.warned)
 

@@ -80,6 +80,7 @@ class Batch(Struct):
     touched: list[Read] = []
     stale: list[bytes] = []
     again: list[bytes] = []
+    waiting: list[bytes] = []
     warned: dict[str, int] = {}
 
     def warn(self, issues: Sequence[Issue]) -> None:
@@ -238,7 +239,7 @@ class Decider:
                 continue
             batch.settled.append(settled)
             if settled.decision.outcome is Outcome.WAITING:
-                batch.again.append(change.read.key)
+                batch.waiting.append(change.read.key)
         drafted = {change.read.key: row for change, row, _ in ready}
         locked = await self._target.lock(tx, self.plan, [*drafted], drafted)
         targets = batch.locked = locked.rows

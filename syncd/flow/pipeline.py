@@ -143,6 +143,7 @@ class _Running:
             watch=shores.watch,
         )
         self.ended = Ended(plan, Counts())
+        self.parents_before = 0  # what had come of its parents when it was brought
         self.held = 0
         self.reported = 0
         self.skipped_whole = False
@@ -216,6 +217,7 @@ class Pass:
         progress = self._ground.progress
         progress.start(plan.name, entity.expected_rows)
         await failpoint("entity.bring")
+        running.parents_before = self._of_parents(running)
 
         def advance(rows: int) -> None:
             progress.advance(plan.name, rows)
@@ -295,16 +297,31 @@ class Pass:
             await running.applier.remove(keys[at : at + rows])
 
     async def _look_again(self, running: _Running) -> None:
-        """Give what waited another chance, as long as that gets anything done."""
+        """Give what waited another chance, as long as that gets anything done.
+
+        A parent that did not come since is not waited for once more in the same run.
+        """
         tally = running.applier.tally
+        if self._of_parents(running) == running.parents_before:
+            tally.waiting = []
         for _ in range(_LOOKS_MAX):
-            keys, tally.again = sorted(set(tally.again)), []
+            keys = sorted({*tally.again, *tally.waiting})
+            tally.again, tally.waiting = [], []
             if not keys:
                 return
             await failpoint("entity.look_again")
             await running.read.look_again(keys, running.applier.apply)
-            if len(set(tally.again)) >= len(keys):
+            if len({*tally.again, *tally.waiting}) >= len(keys):
                 return
+
+    def _of_parents(self, running: _Running) -> int:
+        """How much was decided so far of an entity's parents, but for those that wait themselves.
+
+        As long as it does not grow, no parent that was not there has come.
+        """
+        named = {parent.entity for parent in running.entity.plan.parents if parent.columns}
+        parents = [one.applier.tally for one in self._in_order() if one.entity.plan.name in named]
+        return sum(one.present.total() - one.present.waiting for one in parents)
 
     async def _add_up(self, running: _Running) -> None:
         read, ended = running.read, running.ended

@@ -95,7 +95,9 @@ async def query_columns(session: Session, query: Query, dialect: str) -> Shape:
         known = await _described(session, query, doing)
     if known:
         return known
-    async with session.statement(doing, sql.bare(query)) as statement:
+    # T-SQL takes no ORDER BY in there, and where it cannot tell there is only the query itself.
+    text = sql.bare(query) if dialect == "tsql" else sql.nothing(query)
+    async with session.statement(doing, text) as statement:
         _assert_names([column[0] for column in statement.description])
         return announced(statement.description)
 

@@ -120,6 +120,11 @@ def bare(query: Query) -> str:
     return query.text.strip().rstrip(";")
 
 
+def nothing(query: Query) -> str:
+    """No rows of a query, so that its columns can be seen without running it."""
+    return f"SELECT * FROM {derived(query, '')} WHERE 1 = 0"
+
+
 def derived(table: str | Query, dialect: str) -> str:
     """What follows FROM, with the alias ``q``."""
     if isinstance(table, Query):

@@ -415,7 +415,7 @@ def write_list(
         sets += [f"{ident(column)} = now()" for column in part.touch]
         differs = " OR ".join(f"NOT {_same(natives, name)}" for name in values)
         yield (
-            f"UPDATE {part.table} p SET {', '.join(sets)} FROM {wanted} "
+            f"{wanted} UPDATE {part.table} p SET {', '.join(sets)} FROM x "
             f"WHERE x._root = {own} AND {same} AND ({differs})"
         )
     yield _insert_items(part, natives, wanted, f"{own} = x._root AND {same}")
@@ -427,18 +427,21 @@ def _insert_items(part: PartLayout, natives: Mapping[str, str], wanted: str, the
     values += [cast_sql(_item(name), natives[name]) for name in part.fields]
     values += ["now()" for _ in part.touch]
     return (
-        f"INSERT INTO {part.table} ({', '.join(map(ident, names))}) "
-        f"SELECT {', '.join(values)} FROM {wanted} "
+        f"{wanted} INSERT INTO {part.table} ({', '.join(map(ident, names))}) "
+        f"SELECT {', '.join(values)} FROM x "
         f"WHERE NOT EXISTS (SELECT 1 FROM {part.table} p WHERE {there})"
     )
 
 
 def _wanted(plan: Plan, place: int, part: PartLayout) -> str:
-    """The staged rows of a part, as ``x``: the root's id, their own, and their fields as text."""
+    """The staged rows of a part, as ``x``: the root's id, their own, and their fields as text.
+
+    Materialised, since the planner would else look through the whole part for each staged root.
+    """
     return (
-        f"(SELECT s._id AS _root, x.* FROM {_STAGED}, "
+        f"WITH x AS MATERIALIZED (SELECT s._id AS _root, x.* FROM {_STAGED}, "
         f"jsonb_to_recordset(s.{ident(plan.drafted[place].into)}) AS x ({_record(part)}) "
-        f"WHERE {_WRITTEN} AND {_any_of([place])}) x"
+        f"WHERE {_WRITTEN} AND ({_any_of([place])}))"
     )
 
 

@@ -231,7 +231,8 @@ class Attempt:
         await read.bring([WHOLE], self.store.scan, applier.apply, lambda _: None)
         for at in range(0, len(read.absent), 3):
             await applier.remove(read.absent[at : at + 3])
-        again, applier.tally.again = applier.tally.again, []
+        tally = applier.tally
+        again, tally.again, tally.waiting = [*tally.again, *tally.waiting], [], []
         await read.look_again(again, applier.apply)
         return self.counts()
 

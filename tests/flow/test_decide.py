@@ -270,7 +270,7 @@ async def test_a_skip_goes_before_a_bad_draft_and_that_before_waiting() -> None:
         key("2"): (Outcome.INVALID, "no_consent"),
         key("3"): (Outcome.WAITING, "parent:nodes"),
     }
-    assert batch.again == [key("3")]
+    assert batch.waiting == [key("3")]
 
 
 # -- parents -----------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ async def test_a_child_waits_beside_a_parent_that_stays_away(state: State) -> No
     entry = known(read("1", b"old"), TREE, state=state)
     batch = await decide([parent, child], TREE, ledger=Ledger(entry))
     assert outcomes(batch)[child.key] == (Outcome.WAITING, "parent:nodes")
-    assert batch.again == [child.key]
+    assert batch.waiting == [child.key]
 
 
 @pytest.mark.parametrize("fault", ["skipped", "invalid draft", "invalid read"])
@@ -328,7 +328,7 @@ async def test_a_child_waits_beside_a_parent_that_is_not_written(fault: str) -> 
         "3": Outcome.WAITING,
         "4": Outcome.INSERTED,
     }
-    assert batch.again == [key("3"), key("2")]
+    assert batch.waiting == [key("3"), key("2")]
 
 
 async def test_a_nullable_reference_is_written_later() -> None:
