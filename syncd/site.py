@@ -52,8 +52,8 @@ class Site:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.holder = f"{socket.gethostname()}/{getpid()}/{uuid.uuid4().hex[:8]}"
-        # One connection per writer, one for the scan of the ledger, two to look and to note.
-        self.connections = Connections(self.open_target, size_max=config.limits.writers + 3)
+        # One connection per writer, four for scans of the ledger, two to look and to note.
+        self.connections = Connections(self.open_target, size_max=config.limits.writers + 6)
         self.target = self._target()
         self.ledger = PostgresLedger(self.connections, config.ledger.schema)
         self.runs = Runs(self.connections, config.pipeline, config.ledger.schema)

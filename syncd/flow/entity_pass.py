@@ -92,6 +92,7 @@ class EntityPass:
         batch_rows: int,
         writers: int,
         findings: int,
+        turns: anyio.Semaphore | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.plan = plan
@@ -105,6 +106,7 @@ class EntityPass:
         self._snapshot = snapshot
         self._batch_rows = batch_rows
         self._writers = writers
+        self._turns = turns or anyio.Semaphore(writers)
         self._watch = watch or Unwatched()
 
     async def load(self, pack: Pack, load: Load, apply: Apply, advance: Advance) -> None:
@@ -291,17 +293,20 @@ class EntityPass:
         send, receive = anyio.create_memory_object_stream[T](0)
         async with anyio.create_task_group() as tasks:
             for _ in range(self._writers):
-                tasks.start_soon(_write, receive.clone(), write)
+                tasks.start_soon(_write, receive.clone(), write, self._turns)
             receive.close()
             async with send:
                 await produce(send)
 
 
-async def _write(receive: ObjectReceiveStream[T], write: Callable[[T], Awaitable[None]]) -> None:
+async def _write(
+    receive: ObjectReceiveStream[T], write: Callable[[T], Awaitable[None]], turns: anyio.Semaphore
+) -> None:
     async with receive:
         async for batch in receive:
             await failpoint("writer.take")
-            await write(batch)
+            async with turns:
+                await write(batch)
             await failpoint("writer.done")
 
 

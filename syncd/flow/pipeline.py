@@ -40,6 +40,8 @@ _REBASELINED = (
     "WARNING: new baseline: the ledger knows nothing of this entity, yet the target holds rows; "
     "what is equal is linked, what differs stays as it is, and nothing is deleted"
 )
+# Entities that are brought side by side: one waits for its source while another is decided about.
+_ENTITIES_AT_ONCE = 2
 # Passes over what waits; a tree deeper than this is finished by the next run.
 _LOOKS_MAX = 32
 _WARNINGS_MAX = 20  # kinds of them in a note
@@ -108,6 +110,7 @@ class _Running:
         ground: Ground,
         plans: Mapping[str, Plan],
         planned: dict[str, set[bytes]],
+        turns: anyio.Semaphore,
     ) -> None:
         plan, shores = entity.plan, ground.shores
         sight = Sight(
@@ -139,6 +142,7 @@ class _Running:
             ground.snapshot,
             batch_rows=ground.batch_rows,
             writers=ground.writers,
+            turns=turns,
             findings=ground.findings,
             watch=shores.watch,
         )
@@ -165,8 +169,13 @@ class Pass:
         self._ground = ground
         parents = {p.entity for e in entities.values() for p in e.plan.parents if p.columns}
         planned: dict[str, set[bytes]] = {name: set() for name in parents}
+        turns = anyio.Semaphore(ground.writers)  # shared: as many transactions as configured
         self._waves = [
-            [_Running(entities[name], ground, plans, planned) for name in wave if name in entities]
+            [
+                _Running(entities[name], ground, plans, planned, turns)
+                for name in wave
+                if name in entities
+            ]
             for wave in waves
         ]
 
@@ -176,8 +185,8 @@ class Pass:
         Raises FencedError at once; every other error ends the entity that it struck.
         """
         await failpoint("pass.begin")
-        for running in self._in_order():
-            await self._guarded(running, self._bring)
+        for wave in self._waves:
+            await self._bring_all(wave)
         for running in reversed(self._in_order()):
             await self._guarded(running, self._remove)
         for running in self._in_order():
@@ -186,6 +195,21 @@ class Pass:
             await self._guarded(running, self._add_up)
             self._ground.progress.finish(running.entity.plan.name)
         return [running.ended for running in self._in_order()]
+
+    async def _bring_all(self, wave: Sequence[_Running]) -> None:
+        """Bring entities of which none is another's parent, as many at once as the source can."""
+        at_once = anyio.Semaphore(min(_ENTITIES_AT_ONCE, self._ground.snapshot.lanes))
+
+        async def bring(running: _Running) -> None:
+            async with at_once:
+                await self._guarded(running, self._bring)
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                for running in wave:
+                    tasks.start_soon(bring, running)
+        except BaseExceptionGroup as group:
+            raise (foremost(group) or group) from None
 
     def _in_order(self) -> list[_Running]:
         return [running for wave in self._waves for running in wave]

@@ -59,10 +59,12 @@ WHOLE = Span()
 class Snapshot(Protocol):
     """One consistent look at the source; valid inside ``Source.open``.
 
-    ``position`` is a lower bound of what every read shows (LSN, dump sequence).
+    ``position`` is a lower bound of what every read shows (LSN, dump sequence). ``lanes`` is how
+    many entities may be scanned or read side by side, each with its fetches.
     """
 
     position: int
+    lanes: int
 
     async def identity(self, plan: Plan) -> str:
         """Digest of the whole content where that is cheap (files), else ''.

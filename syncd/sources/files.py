@@ -144,6 +144,7 @@ class DumpSnapshot:
         spool_dir: Path | None,
     ) -> None:
         self.position = position
+        self.lanes = 1
         self._files = files
         self._make = make
         self._batch_rows = batch_rows

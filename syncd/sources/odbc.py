@@ -134,6 +134,7 @@ class _Snapshot:
 
     def __init__(self, reader: OdbcReader, dump: Dump) -> None:
         self.position = dump.position
+        self.lanes = 1
         self._reader = reader
         self._dump = dump
         self._entities: dict[str, _Entity] = {}

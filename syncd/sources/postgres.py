@@ -154,6 +154,7 @@ class _Snapshot:
         self, reader: PostgresReader, tables: Mapping[str, str | Query], stack: AsyncExitStack
     ) -> None:
         self.position = 0
+        self.lanes = 1
         self._reader = reader
         self._tables = tables
         self._stack = stack
@@ -170,6 +171,8 @@ class _Snapshot:
         if self._reader.shares_snapshots:
             with translate("sharing a snapshot of the source"):
                 self._snapshot_id = await _exported(self._main)
+        if self._snapshot_id:
+            self.lanes = len(self._lanes)
         if not self._snapshot_id:
             # Two looks of their own: nothing may be concluded beyond the earlier one.
             with translate("beginning to read the source"):

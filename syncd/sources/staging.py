@@ -4,8 +4,9 @@ Each night the queries of the configuration run at the old database, a few colum
 many, and their rows are copied into new tables next to the old ones. Only when all of them have
 come whole, and the same dump still stands there, the new take the places of the old, in the same
 transaction. So a copy that is cut off, or a dump that is swapped meanwhile, leaves the last one
-standing and says nothing about what is absent (cases 15, 40 and 42). The entities are read from
-the staging tables by the reader for PostgreSQL, digests and all.
+standing and says nothing about what is absent (cases 15, 40 and 42). A table whose rows came as
+they did last time stays, and an entity that reads only such tables has nothing to look for. The
+others are read from the staging tables by the reader for PostgreSQL, digests and all.
 """
 
 import re
@@ -52,10 +53,14 @@ class Look(Struct, frozen=True):
 
 
 class Staged(Struct, frozen=True):
-    """What stands in the staging schema now; ``copied`` are the tables that are new."""
+    """What stands in the staging schema now.
+
+    ``asked`` are the tables whose rows were read, ``copied`` those of them that are new.
+    """
 
     dump: Dump
     filled: Mapping[str, Filled]
+    asked: frozenset[str]
     copied: frozenset[str]
     lookups: Mapping[str, str]
 
@@ -117,10 +122,10 @@ class StagingSource:
         # A session there stands in the way of the next restore, and a snapshot holds on to rows.
         await self._upstream.close()
         self._staged = staged
+        # Before the snapshot: what changes in between is seen as a change the next time.
+        identities = {plan.name: await self._identity(plan, staged) for plan in plans}
         async with self._held(staged), self._reader.open(plans) as snapshot:
-            yield _StagedSnapshot(
-                snapshot, staged, {plan.name: self._identity(plan, staged) for plan in plans}
-            )
+            yield _StagedSnapshot(snapshot, staged, identities)
 
     def notes(self, entity: str) -> tuple[str, ...]:
         """What a report says of the entity's tables; nothing before ``open``."""
@@ -131,8 +136,11 @@ class StagingSource:
         if not filled:
             return ()
         told = ", ".join(f"{name} {table.rows} rows" for name, table in filled.items())
-        same = not staged.copied & filled.keys()
-        return (f"staged {told}{' (the same dump as last time: not copied again)' * same}",)
+        if not staged.asked & filled.keys():
+            told += " (the same dump as last time: not copied again)"
+        elif not staged.copied & filled.keys():
+            told += " (another dump with the same rows)"
+        return (f"staged {told}",)
 
     async def close(self) -> None:
         """Release everything; may be called twice."""
@@ -191,20 +199,26 @@ class StagingSource:
             await connection.execute(f"LOCK TABLE {schema.book} IN SHARE ROW EXCLUSIVE MODE")
             filled = await schema.filled(connection)
             stale = [name for name in look.shapes if not _same(look, filled.get(name), name)]
+            copied = []
             for name in stale:
-                rows = await self._fill(connection, name, look.shapes[name])
-                filled[name] = Filled(look.contents[name], rows)
+                before, filled[name] = filled.get(name), await self._fill(connection, look, name)
+                if before is not None and before.digest == filled[name].digest:
+                    await schema.drop_next(connection, name)
+                else:
+                    await schema.finish_next(connection, name)
+                    copied.append(name)
             if stale:
                 await self._assert_same_dump(look.dump)
-            await schema.swap(connection, stale)
+            await schema.swap(connection, copied)
             for name in stale:
                 await schema.note(connection, name, filled[name], position=look.dump.position)
             await schema.say_needed(connection)
             lookups = await schema.lookup_contents(connection)
-        return Staged(look.dump, filled, frozenset(stale), lookups)
+        return Staged(look.dump, filled, frozenset(stale), frozenset(copied), lookups)
 
-    async def _fill(self, connection: Connection, name: str, shape: Shape) -> int:
-        """Copy what a query gives into a new table; the rows, proved to be all of them."""
+    async def _fill(self, connection: Connection, look: Look, name: str) -> Filled:
+        """Copy what a query gives into a new table: all of its rows, that is proved."""
+        shape = look.shapes[name]
         following = await self._schema.create_next(connection, name, shape)
         send, receive = anyio.create_memory_object_stream[bytes](0)
         flow = _Flow(self._upstream, self._queries[name], send, receive)
@@ -223,8 +237,9 @@ class StagingSource:
             raise (foremost(group) or group) from None
         if tag != f"COPY {flow.rows}":
             raise SourceError(f"staging table {name}: not all rows came; nothing was staged")
-        await self._schema.finish_next(connection, name)
-        return flow.rows
+        columns = [f"{column} {found.type.kind}" for column, found in shape.items()]
+        digest = _digest(flow.content.hexdigest(), *self._config.tables[name].key, "", *columns)
+        return Filled(look.contents[name], flow.rows, digest)
 
     async def _assert_same_dump(self, before: Dump) -> None:
         after = await self._upstream.ready()
@@ -261,15 +276,26 @@ class StagingSource:
                 with anyio.CancelScope(shield=True), translate("letting the staging tables go"):
                     await inner.rollback()
 
-    def _identity(self, plan: Plan, staged: Staged) -> str:
+    async def _identity(self, plan: Plan, staged: Staged) -> str:
         """Names the whole content that the entity's query reads; '' where nothing proves it."""
-        contents = [staged.filled[name].content for name in self._used(plan.name)]
+        contents = [staged.filled[name].digest for name in self._used(plan.name)]
         if not contents or not all(contents):
             return ""
         origin = self._origins[plan.name]
+        outside = await self._outside(origin)
+        if outside is None:
+            return ""
         text = origin.text if isinstance(origin, Query) else origin
         lookups = [f"{name} {content}" for name, content in sorted(staged.lookups.items())]
-        return _digest(text, *contents, "", *lookups)
+        return _digest(text, *contents, "", *lookups, outside)
+
+    async def _outside(self, origin: str | Query) -> str | None:
+        """What an entity's query reads of the target itself; None where it cannot be told."""
+        try:
+            async with self._undone() as connection:
+                return await self._schema.outside_content(connection, derived(origin))
+        except PermanentError:  # a type that has no hash, or a table that may not be read
+            return None
 
     @asynccontextmanager
     async def _undone(self) -> AsyncIterator[Connection]:
@@ -297,6 +323,7 @@ class _Flow:
         receive: MemoryObjectReceiveStream[bytes],
     ) -> None:
         self.rows = 0
+        self.content = blake2b(digest_size=_CONTENT_BYTES)
         self._upstream = upstream
         self._query = query
         self._send = send
@@ -315,6 +342,7 @@ class _Flow:
         """What came, in order. Raises the error of the source."""
         async with self._receive:
             async for piece in self._receive:
+                self.content.update(piece)
                 yield piece
         if self._error is not None:
             raise self._error
@@ -325,6 +353,7 @@ class _StagedSnapshot:
 
     def __init__(self, snapshot: Snapshot, staged: Staged, identities: Mapping[str, str]) -> None:
         self.position = staged.dump.position or snapshot.position
+        self.lanes = snapshot.lanes
         self._snapshot = snapshot
         self._identities = identities
 

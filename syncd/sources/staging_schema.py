@@ -5,11 +5,12 @@ tables of a dump are swapped in, or none. Table by table it is noted from which 
 filled, so that the same dump is not copied twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 
 from syncd.config import Lookup, Staging
@@ -41,16 +42,22 @@ _HAS_TABLE: Final = "SELECT to_regclass($1) IS NOT NULL"
 _MAKE_BOOK: Final = """
 CREATE TABLE {} (
     name text PRIMARY KEY, content text NOT NULL, position bigint NOT NULL,
-    rows bigint NOT NULL, staged_at timestamptz NOT NULL DEFAULT now()
+    rows bigint NOT NULL, staged_at timestamptz NOT NULL DEFAULT now(),
+    digest text NOT NULL DEFAULT ''
 )
+"""
+# A book that was made before there were digests.
+_ADD_DIGEST: Final = "ALTER TABLE {} ADD COLUMN digest text NOT NULL DEFAULT ''"
+_HAS_DIGEST: Final = """
+SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'digest')
 """
 _MAKE_NEEDED: Final = """
 CREATE TABLE {} (name text PRIMARY KEY, needed_from date, needed_before date)
 """
 _NOTE: Final = """
-INSERT INTO {} (name, content, position, rows) VALUES ($1, $2, $3, $4)
+INSERT INTO {} (name, content, position, rows, digest) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (name) DO UPDATE SET content = excluded.content, position = excluded.position,
-    rows = excluded.rows, staged_at = now()
+    rows = excluded.rows, digest = excluded.digest, staged_at = now()
 """
 _SAY_NEEDED: Final = """
 INSERT INTO {} AS n (name, needed_from, needed_before) VALUES ($1, $2, $3)
@@ -64,13 +71,25 @@ _CONTENT: Final = """
 SELECT count(*)::text || ':' || coalesce(sum(hash_record_extended(ROW({}), 0)::numeric), 0)::text
 FROM {}
 """
+# As `_CONTENT`, of whole rows of any table.
+_WHOLE_CONTENT: Final = """
+SELECT count(*)::text || ':' || coalesce(sum(hash_record_extended(t, 0)::numeric), 0)::text
+FROM {} t
+"""
+_EXPLAIN: Final = "EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT * FROM {}"
+_SIZE: Final = "SELECT pg_relation_size(to_regclass($1))"
+_OUTSIDE_BYTES_MAX: Final = 16 * 1024 * 1024  # of a table that is hashed in well under 0.1 s
 
 
 class Filled(Struct, frozen=True):
-    """From which ``content`` a table was filled (never '' unless nothing proves it), its rows."""
+    """From which ``content`` a table was filled ('' if nothing proves what it is), and its rows.
+
+    ``digest`` is of its columns and of all its rows in the order in which they came.
+    """
 
     content: str
     rows: int
+    digest: str
 
 
 class StagingSchema:
@@ -93,6 +112,8 @@ class StagingSchema:
         for name, statement in ((_BOOK, _MAKE_BOOK), (_NEEDED, _MAKE_NEEDED)):
             if not await self._has(connection, name):
                 await connection.execute(statement.format(self.table(name)))
+        if not await connection.fetchval(_HAS_DIGEST, self.book):
+            await connection.execute(_ADD_DIGEST.format(self.book))
         for name, lookup in self._lookups.items():
             if not await self._has(connection, name):
                 await connection.execute(self._lookup_table(name, lookup))
@@ -109,9 +130,10 @@ class StagingSchema:
 
     async def filled(self, connection: Connection) -> dict[str, Filled]:
         """What the tables that stand there were filled from, by name."""
-        rows = await connection.fetch(f"SELECT name, content, rows FROM {self.book}")  # noqa: S608
+        query = f"SELECT name, content, rows, digest FROM {self.book}"  # noqa: S608 - quoted
+        rows = await connection.fetch(query)
         return {
-            row["name"]: Filled(row["content"], row["rows"])
+            row["name"]: Filled(row["content"], row["rows"], row["digest"])
             for row in rows
             if await self._has(connection, row["name"])
         }
@@ -147,6 +169,10 @@ class StagingSchema:
             await connection.execute(f"CREATE INDEX {index} ON {following} ({columns})")
         await connection.execute(f"ANALYZE {following}")
 
+    async def drop_next(self, connection: Connection, name: str) -> None:
+        """Drop the filled table: what stands there is the same."""
+        await connection.execute(f"DROP TABLE {self.table(_next(name))}")
+
     async def swap(self, connection: Connection, names: Sequence[str]) -> None:
         """Put the new tables in the places of the old ones.
 
@@ -176,7 +202,7 @@ class StagingSchema:
         self, connection: Connection, name: str, filled: Filled, *, position: int
     ) -> None:
         """Note from what a table was filled."""
-        values = (name, filled.content, position, filled.rows)
+        values = (name, filled.content, position, filled.rows, filled.digest)
         await connection.execute(_NOTE.format(self.book), *values)
 
     async def refill_lookup(
@@ -207,6 +233,37 @@ class StagingSchema:
             found = await connection.fetchval(_CONTENT.format(columns, self.table(name)))
             contents[name] = f"{found} {lookup.needed.from_} {lookup.needed.before}"
         return contents
+
+    async def outside_content(self, connection: Connection, query: str) -> str | None:
+        """What a query reads beside the schema, as one short text; None where that is not cheap.
+
+        ``query`` is what follows FROM. Raises the driver's error where the server cannot tell: the
+        transaction must be one that is taken back.
+        """
+        explained = await connection.fetchval(_EXPLAIN.format(query))
+        places = sorted(_relations(msgspec.json.decode(explained)))
+        contents = []
+        for schema, name in places:
+            if schema == self._schema:
+                continue
+            table = f"{ident(schema)}.{ident(name)}"
+            if await connection.fetchval(_SIZE, table) > _OUTSIDE_BYTES_MAX:
+                return None
+            content = await connection.fetchval(_WHOLE_CONTENT.format(table))
+            contents.append(f"{table} {content}")
+        return "; ".join(contents)
+
+
+def _relations(plan: Any) -> Iterator[tuple[str, str]]:
+    """Schema and name of each table in a plan of the server."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from _relations(part)
+    elif isinstance(plan, dict):
+        if "Relation Name" in plan:
+            yield plan["Schema"], plan["Relation Name"]
+        for part in plan.values():
+            yield from _relations(part)
 
 
 def _next(name: str) -> str:

@@ -43,6 +43,7 @@ class MemorySource:
 class _MemorySnapshot:
     def __init__(self, source: MemorySource, rows: Mapping[str, list[Row]]) -> None:
         self.position = source.position
+        self.lanes = 2
         self._source = source
         self._rows = rows
 

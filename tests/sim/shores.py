@@ -158,6 +158,7 @@ class SimSource(MemorySource):
 class _SimSnapshot:
     def __init__(self, source: SimSource, inner: Snapshot) -> None:
         self.position = inner.position
+        self.lanes = inner.lanes
         self.identity = inner.identity
         self.digest_spec = inner.digest_spec
         self._source = source
