@@ -9,6 +9,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from hashlib import blake2b
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -281,11 +282,17 @@ def _revision(entity: Entity, plan: Plan) -> int:
 
 
 def _code(entity: Entity) -> str:
-    """The text of the transform's module; '' where there is none to read."""
+    """The text of the transform's module, and of all that lie beside it in its package.
+
+    '' where there is none to read.
+    """
     if entity.transform is None:
         return ""
+    module = importlib.import_module(entity.transform.partition(":")[0])
     try:
-        return inspect.getsource(importlib.import_module(entity.transform.partition(":")[0]))
+        own = inspect.getsource(module)
+        beside = Path(inspect.getfile(module)).parent.glob("*.py") if module.__package__ else ()
+        return "\n".join([own, *(path.read_text("utf-8") for path in sorted(beside))])
     except (OSError, TypeError):  # compiled, or made at run time: its name must do
         return ""
 

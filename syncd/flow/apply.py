@@ -154,6 +154,16 @@ class Applier:
         except RowError:
             return False
 
+    async def ask_again(self) -> None:
+        """Let records that wait be looked at, in whichever run they are met again."""
+        shores = self._shores
+
+        async def ask() -> None:
+            async with shores.ledger.begin(shores.lease) as tx:
+                await shores.ledger.ask_again(tx, self.plan)
+
+        await shores.retry(ask)
+
     async def remove(self, keys: Sequence[bytes]) -> None:
         """Carry out the proved absence of ``keys`` at the source."""
         await self._halving(keys, self._remove_once, self._delete_refused)

@@ -173,9 +173,10 @@ class Decider:
         outcome: Outcome,
         reason: str,
         *,
+        digest: int = 0,
         absent: bool = False,
     ) -> Settled:
-        """The ledger as it was, with the outcome beside it and the digest unknown.
+        """The ledger as it was, with the outcome beside it, which stands if ``digest`` is known.
 
         A record that could not be deleted keeps counting as present: it is found missing again.
         """
@@ -183,7 +184,8 @@ class Decider:
         told = reason[:REASON_CHARACTERS]
         parked = replace(
             base,
-            digest=0,
+            digest=digest,
+            digest_epoch=self.sight.digest_epoch if digest else base.digest_epoch,
             outcome=outcome,
             reason=told,
             run_id=self.sight.run_id,
@@ -332,13 +334,13 @@ class Decider:
 
     def _unfit(self, change: "_Changed", draft: Draft, waits_for: str) -> Settled | None:
         """The record parked, when it cannot be merged at all."""
-        key, entry = change.read.key, change.entry
+        key, entry, digest = change.read.key, change.entry, change.read.digest
         if draft.skip:
-            return self.parked(key, entry, Outcome.SKIPPED, draft.skip)
+            return self.parked(key, entry, Outcome.SKIPPED, draft.skip, digest=digest)
         if any(issue.excludes for issue in draft.issues):
             return self.parked(key, entry, Outcome.INVALID, _told(draft.issues))
         if waits_for:
-            return self.parked(key, entry, Outcome.WAITING, waits_for)
+            return self.parked(key, entry, Outcome.WAITING, waits_for, digest=digest)
         return None
 
     def _place(self) -> tuple[int, int]:

@@ -55,6 +55,9 @@ class DryApplier:
         """Never, since nothing is packed."""
         return not packed
 
+    async def ask_again(self) -> None:
+        """Nothing: the ledger stays as it is."""
+
     async def remove(self, keys: Sequence[bytes]) -> None:
         """Decide about absences."""
         async with self._shores.ledger.look() as tx:

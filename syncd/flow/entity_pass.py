@@ -155,14 +155,17 @@ class EntityPass:
         scan_ledger: LedgerScan,
         apply: Apply,
         advance: Advance,
+        released: Sequence[bytes] = (),
     ) -> None:
         """Survey, fetch the suspects and apply them; collect the absentees.
 
-        The spans are surveyed side by side, each on connections of its own.
+        The spans are surveyed side by side, each on connections of its own. ``released`` are keys
+        that are to be looked at even if they are found equal.
         """
 
         async def produce(send: ObjectSendStream[list[Read]]) -> None:
             waiting: list[bytes] = []
+            asked = set(released)
             turn = anyio.Lock()  # one finding at a time, whichever survey it comes from
 
             async def flush(least: int) -> None:
@@ -175,6 +178,8 @@ class EntityPass:
                 async with turn:
                     self._miss(finding.absentees)
                     waiting.extend(finding.suspects)
+                    if asked:
+                        asked.difference_update(finding.absentees, finding.suspects)
                     advance(finding.equal + len(finding.suspects))
                     await failpoint("survey.step")
                     await flush(self._batch_rows)
@@ -194,6 +199,8 @@ class EntityPass:
                     tasks.start_soon(survey_span, span)
             self.absent.sort()
             await failpoint("survey.done")
+            self.equal -= len(asked)
+            waiting.extend(sorted(asked))
             await flush(1)
 
         await self._spread(produce, apply)
@@ -207,16 +214,33 @@ class EntityPass:
                 await failpoint("look.fetched")
                 await apply(reads)
 
+    async def look_late(self, keys: Sequence[bytes], apply: Apply) -> None:
+        """Fetch and apply these after all; they were counted as equal."""
+        for at in range(0, len(keys), self._batch_rows):
+            reads = await self._snapshot.fetch(self.plan, keys[at : at + self._batch_rows])
+            self.equal -= len(reads)
+            self.suspects += len(reads)
+            if reads:
+                await apply(reads)
+
     def evidence(self) -> Evidence:
         """What this complete read says about absences."""
         told = self.told
         return Evidence(self.source_rows - told.invalid, self.remembered, told.cut, told.unread)
 
     def counts(
-        self, tally: Tally, earlier: Sequence[Unit], *, attempt: int, held: int, reported: int
+        self,
+        tally: Tally,
+        earlier: Sequence[Unit],
+        *,
+        attempt: int,
+        held: int,
+        reported: int,
+        standing: Counts | None = None,
     ) -> Counts:
         """Every outcome of the run, over all its attempts, and ``seen``.
 
+        ``standing`` are those found equal whose outcome is an earlier one that stands.
         Raises InvariantError when ``seen`` is not their sum (I8).
         """
         present, absent = Counts(), Counts()
@@ -234,6 +258,9 @@ class EntityPass:
         total.merge(present)
         total.merge(absent)
         total.unchanged += self.equal + tally.touched - (carried - left)
+        if standing is not None and standing.total() <= total.unchanged:
+            total.unchanged -= standing.total()
+            total.merge(standing)
         total.stale += tally.stale + self.gone
         total.invalid += self.told.invalid
         total.skipped += self.told.skipped + reported

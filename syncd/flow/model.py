@@ -253,7 +253,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-# Outcomes that leave a record out of step; it is looked at again in every sweep.
+# Outcomes that leave a record out of step.
 PARKED: Final = frozenset(
     {
         Outcome.SKIPPED,
@@ -263,6 +263,12 @@ PARKED: Final = frozenset(
         Outcome.FAILED,
     }
 )
+
+# Those of them that stand where the digest is known: until the record or the rules change, and for
+# one that waits until a parent has come. The others are looked at again in every sweep.
+STANDING: Final = frozenset({Outcome.SKIPPED, Outcome.WAITING})
+# What is recorded of a record that has not become live by it.
+NOT_LANDED: Final = PARKED | {Outcome.DELETED, Outcome.HELD}
 
 Hashes: TypeAlias = tuple[bytes, ...]  # one 8-byte column hash per drafted column, b"" = no base
 
@@ -371,6 +377,11 @@ class Counts(Struct):
         for name, rows in zip(self.__struct_fields__, astuple(other), strict=True):
             if rows:
                 setattr(self, name, getattr(self, name) + rows)
+
+    def landed(self) -> int:
+        """How many of them may have become live, where they were not."""
+        aside = [int(getattr(self, outcome.value)) for outcome in NOT_LANDED]
+        return self.total() - sum(aside)
 
     def total(self) -> int:
         """Sum of the outcomes, without ``seen``."""

@@ -52,7 +52,8 @@ class Entity(Struct, frozen=True):
 
     ``digest_epoch`` names what stored digests depend on: the source, its columns, and the plan's
     shape and revision. ``settled_identity`` is the identity of the content that was applied last
-    without a remainder, or ''; ``settled_rows`` the number of its rows.
+    without a remainder, or ''; ``settled_rows`` the number of its rows. ``completed_run`` is the
+    last run before this one that went to the end of the entity, 0 where none is known.
     """
 
     plan: Plan
@@ -64,6 +65,7 @@ class Entity(Struct, frozen=True):
     identity: str = ""
     settled_identity: str = ""
     settled_rows: int = 0
+    completed_run: int = 0
     expected_rows: int = 0
     forced: Mapping[bytes, Mapping[str, bytes]] = {}
 
@@ -167,6 +169,7 @@ class Pass:
         plans: Mapping[str, Plan],
     ) -> None:
         self._ground = ground
+        self._plans = plans
         parents = {p.entity for e in entities.values() for p in e.plan.parents if p.columns}
         planned: dict[str, set[bytes]] = {name: set() for name in parents}
         turns = anyio.Semaphore(ground.writers)  # shared: as many transactions as configured
@@ -246,7 +249,8 @@ class Pass:
         def advance(rows: int) -> None:
             progress.advance(plan.name, rows)
 
-        if await self._is_same_content(entity):
+        released = await self._released(running)
+        if not released and await self._is_same_content(entity):
             running.skipped_whole = True
             read.source_rows = read.equal = entity.settled_rows
             running.ended.notes.append("the same content as last time: nothing was read")
@@ -264,6 +268,7 @@ class Pass:
                 lambda emit, span: ledger.scan(plan, entity.digest_epoch, emit, span),
                 running.applier.apply,
                 advance,
+                released,
             )
 
     async def _is_same_content(self, entity: Entity) -> bool:
@@ -328,6 +333,10 @@ class Pass:
         tally = running.applier.tally
         if self._of_parents(running) == running.parents_before:
             tally.waiting = []
+        else:
+            decided = set(tally.waiting)
+            late = [key for key in await self._released(running) if key not in decided]
+            await running.read.look_late(late, running.applier.apply)
         for _ in range(_LOOKS_MAX):
             keys = sorted({*tally.again, *tally.waiting})
             tally.again, tally.waiting = [], []
@@ -338,17 +347,28 @@ class Pass:
             if len({*tally.again, *tally.waiting}) >= len(keys):
                 return
 
-    def _of_parents(self, running: _Running) -> int:
-        """How much was decided so far of an entity's parents, but for those that wait themselves.
+    async def _released(self, running: _Running) -> list[bytes]:
+        """Records that stand aside for want of a parent, once one may have come."""
+        entity = running.entity
+        plan, ledger, shores = entity.plan, self._ground.shores.ledger, self._ground.shores
+        parents = [self._plans[p.entity].entity_id for p in plan.parents if p.columns]
+        if not parents:
+            return []
+        since = entity.completed_run
+        found = await shores.retry(lambda: ledger.released(plan, parents, since))
+        if found:
+            await running.applier.ask_again()
+        return found
 
-        As long as it does not grow, no parent that was not there has come.
-        """
+    def _of_parents(self, running: _Running) -> int:
+        """How many records of an entity's parents may have landed in this pass so far."""
         named = {parent.entity for parent in running.entity.plan.parents if parent.columns}
         parents = [one.applier.tally for one in self._in_order() if one.entity.plan.name in named]
-        return sum(one.present.total() - one.present.waiting for one in parents)
+        return sum(tally.present.landed() for tally in parents)
 
     async def _add_up(self, running: _Running) -> None:
-        read, ended = running.read, running.ended
+        read, ended, plan = running.read, running.ended, running.entity.plan
+        shores, run = self._ground.shores, self._ground.run_id
         await failpoint("entity.add_up")
         ended.findings, ended.findings_total = read.told.kept, read.told.total
         ended.source_rows = read.source_rows
@@ -358,10 +378,13 @@ class Pass:
             ended.samples = running.applier.samples
         ended.counts = read.counts(
             running.applier.tally,
-            await self._ground.book.earlier_units(running.entity.plan),
+            await self._ground.book.earlier_units(plan),
             attempt=self._ground.attempt,
             held=running.held,
             reported=running.reported,
+            standing=await shores.retry(
+                lambda: shores.ledger.standing(plan, run, running.read.absent)
+            ),
         )
 
 

@@ -259,7 +259,23 @@ class Ledger(Protocol):
     """The memory. Lives where the target is, so that both commit together."""
 
     async def is_settled(self, plan: Plan) -> bool:
-        """Whether no entry asks for a look in the next sweep."""
+        """Whether no entry asks for a look in the next sweep, but for those that stand aside."""
+
+    async def standing(self, plan: Plan, run_id: int, absent: Sequence[bytes]) -> Counts:
+        """Records that stand aside (``model.STANDING``) since before this run, by outcome.
+
+        Without those among ``absent``.
+        """
+
+    async def released(self, plan: Plan, parents: Sequence[int], since: int) -> list[bytes]:
+        """Keys, ascending, that stand aside as waiting, if a parent came.
+
+        That is, if a run after ``since`` has noted that records of one of the entities ``parents``
+        may have become live, or if no such run is known (0).
+        """
+
+    async def ask_again(self, tx: Tx, plan: Plan) -> None:
+        """Forget the digests of all that wait: they are looked at in whichever run is next."""
 
     def look(self) -> AbstractAsyncContextManager[Tx]:
         """A read-only transaction in which nothing is locked."""

@@ -1,8 +1,9 @@
 """Children whose parents are not there yet.
 
-A child waits when the ledger does not know its parent as live. It keeps its place with a reason
-and is looked at again before the run ends and in every later sweep, so it is released when the
-parent lands, in whatever order the two were met (case 71).
+A child waits when the ledger does not know its parent as live. It keeps its place with a reason,
+and stands aside until a record of a parent's entity may have become live: then, in the same run or
+in a later one, whoever waits is looked at again. So it is released when the parent lands, in
+whatever order the two were met, and costs nothing until then (case 71).
 """
 
 from collections.abc import Mapping, Sequence

@@ -294,6 +294,7 @@ class Runner:
             identity=full,
             settled_identity=pinned.identity,
             settled_rows=pinned.identity_rows,
+            completed_run=pinned.completed_run,
             expected_rows=pinned.last_rows,
             forced=forced,
         )

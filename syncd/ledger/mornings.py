@@ -10,6 +10,7 @@ from msgspec import Struct
 from syncd.errors import InvariantError
 from syncd.flow.decode import DecodeError, decode
 from syncd.flow.model import Counts
+from syncd.ledger.postgres import ASIDE
 from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.errors import translate
@@ -30,10 +31,12 @@ FROM syncd_run_entity d JOIN syncd_entity e USING (entity_id)
 WHERE d.run_id = $1 ORDER BY e.entity_id
 """
 # An entry keeps the reason of the last run that gave it one, so that only the newest run has all.
-_REASONS = """
+# What stands aside since an earlier run is told with the reason of then.
+_REASONS = f"""
 SELECT entity_id, outcome, coalesce(reason, '') AS reason, count(*) AS records
 FROM syncd_fingerprint
-WHERE run_id = $1 AND entity_id = ANY($2::integer[]) AND outcome = ANY($3::text[])
+WHERE entity_id = ANY($2::integer[]) AND outcome = ANY($3::text[])
+      AND (run_id = $1 OR (run_id < $1 AND {ASIDE}))
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 4 DESC, 3
 """
 _FINDINGS = """

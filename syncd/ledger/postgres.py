@@ -16,7 +16,7 @@ from syncd.errors import InvariantError
 from syncd.failpoints import failpoint
 from syncd.flow.decide import DELETE_REFUSED
 from syncd.flow.decode import DecodeError, decode
-from syncd.flow.model import ColumnConflict, Counts, Entry, Outcome, Plan
+from syncd.flow.model import NOT_LANDED, ColumnConflict, Counts, Entry, Outcome, Plan
 from syncd.flow.ports import (
     WHOLE,
     Block,
@@ -125,8 +125,34 @@ SELECT counts::text AS counts, redone::text AS redone FROM syncd_work_unit
 WHERE run_id = $1 AND entity_id = $2 AND unit_id = $3
 """
 _SHAPES = "SELECT shape, columns FROM syncd_shape WHERE entity_id = $1"
-_UNSETTLED = """
-SELECT EXISTS (SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1 AND unsettled)
+# Entries that stand aside: found through the index of what is unsettled.
+ASIDE = "unsettled AND present AND NOT open AND digest <> 0 AND outcome IN ('skipped', 'waiting')"
+_UNSETTLED = f"""
+SELECT EXISTS (
+    SELECT 1 FROM syncd_fingerprint WHERE entity_id = $1 AND unsettled AND NOT ({ASIDE})
+)
+"""
+_STANDING = f"""
+SELECT outcome, count(*) AS records,
+       count(*) FILTER (WHERE key = ANY($3::bytea[])) AS absent
+FROM syncd_fingerprint WHERE entity_id = $1 AND {ASIDE} AND run_id <> $2 GROUP BY outcome
+"""
+# A batch whose records were all set aside, or deleted, has made no parent.
+_RELEASED = f"""
+SELECT key FROM syncd_fingerprint
+WHERE entity_id = $1 AND {ASIDE} AND outcome = 'waiting' AND ($3 = 0 OR EXISTS (
+    SELECT 1 FROM syncd_work_unit u
+    WHERE u.entity_id = ANY($2::integer[]) AND u.run_id > $3 AND EXISTS (
+        SELECT 1 FROM jsonb_each_text(u.counts -> 'present') AS c (name, records)
+        WHERE c.records <> '0' AND c.name <> ALL($4::text[])
+    )
+))
+ORDER BY key
+"""
+_NOT_LANDED: Final = ["seen", *sorted(outcome.value for outcome in NOT_LANDED)]
+_ASK_AGAIN = f"""
+UPDATE syncd_fingerprint SET digest = 0
+WHERE entity_id = $1 AND {ASIDE} AND outcome = 'waiting'
 """
 BLOCK_BYTES: Final = 256 * 1024
 _WENT_BACK: Final = "an entry would go back to an earlier position of the source"  # I5
@@ -176,10 +202,35 @@ class PostgresLedger:
         return (keys[0]["key"], keys[-1]["key"]) if keys else None
 
     async def is_settled(self, plan: Plan) -> bool:
-        """Whether no entry asks for a look in the next sweep."""
+        """Whether no entry asks for a look in the next sweep, but for those that stand aside."""
         with translate("looking for unsettled entries"):
             async with self._connections.acquire() as connection:
                 return not await connection.fetchval(self._sql(_UNSETTLED), plan.entity_id)
+
+    async def standing(self, plan: Plan, run_id: int, absent: Sequence[bytes]) -> Counts:
+        """Records that stand aside since before this run, without the absent, by outcome."""
+        counts = Counts()
+        with translate("looking for entries that stand aside"):
+            async with self._connections.acquire() as connection:
+                statement = self._sql(_STANDING)
+                rows = await connection.fetch(statement, plan.entity_id, run_id, absent)
+        for row in rows:
+            counts.add(Outcome(row["outcome"]), row["records"] - row["absent"])
+        return counts
+
+    async def released(self, plan: Plan, parents: Sequence[int], since: int) -> list[bytes]:
+        """Keys that stand aside as waiting, if a parent may have come (``ports.Ledger``)."""
+        with translate("looking for records whose parent has come"):
+            async with self._connections.acquire() as connection:
+                rows = await connection.fetch(
+                    self._sql(_RELEASED), plan.entity_id, parents, since, _NOT_LANDED
+                )
+        return [row["key"] for row in rows]
+
+    async def ask_again(self, tx: Tx, plan: Plan) -> None:
+        """Forget the digests of all that wait."""
+        connection, _ = _of(tx)
+        await connection.execute(self._sql(_ASK_AGAIN), plan.entity_id)
 
     async def scan(self, plan: Plan, digest_epoch: int, emit: Emit, within: Span = WHOLE) -> int:
         """Push (key, digest) of every entry that the source had when last looked at."""

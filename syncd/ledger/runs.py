@@ -93,9 +93,11 @@ WHERE entity_id = $1
 """
 _ENTITIES = """
 SELECT entity_id, name, target, pinned::text AS pinned, source_epoch, position, identity,
-       identity_rows,
-       last_rows, drift
-FROM syncd_entity WHERE pipeline = $1
+       identity_rows, last_rows, drift,
+       (SELECT coalesce(max(d.run_id), 0) FROM syncd_run_entity d JOIN syncd_run r USING (run_id)
+        WHERE d.entity_id = e.entity_id AND d.status = 'completed' AND r.status NOT IN ('running', 'stopped'))
+       AS completed_run
+FROM syncd_entity e WHERE pipeline = $1
 """
 _PIN = """
 INSERT INTO syncd_entity (pipeline, name, target, pinned) VALUES ($1, $2, $3, $4::json)
@@ -169,6 +171,7 @@ class Pinned(Struct, frozen=True):
     identity_rows: int
     last_rows: int
     drift: str
+    completed_run: int = 0  # the last that went to its end, but for one that is still under way
 
 
 class Started(Struct, frozen=True):
@@ -345,6 +348,7 @@ class Runs:
                 row["identity_rows"],
                 row["last_rows"],
                 row["drift"],
+                row["completed_run"],
             )
             for row in rows
         }

@@ -1,7 +1,7 @@
 """A database behind ODBC as an ``Upstream``: queries run there, COPY text comes back."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from syncd.config import SqlServerSource
 from syncd.errors import SourceError
@@ -12,6 +12,8 @@ from syncd.sources.odbc_database import Database, Piece, query_columns, writers_
 from syncd.sources.odbc_values import Writer, columns_of
 from syncd.sources.postgres_sql import Query
 from syncd.sources.upstream import Dump, EmitText
+
+_NULL: Final = "\\N"  # in COPY text
 
 
 class OdbcUpstream:
@@ -59,12 +61,35 @@ class OdbcUpstream:
 
 
 def _lines(rows: Sequence[Sequence[Any]], writers: Sequence[Writer]) -> bytes:
-    text = copy_rows(list(zip(*columns_of(rows, writers), strict=True)))
-    _assert_storable(text)
-    return text
+    """Lines of COPY text. Raises SourceError for what PostgreSQL cannot hold."""
+    text = _plain_lines(rows, writers)
+    if text is None:
+        columns = columns_of(rows, writers)
+        return _storable(copy_rows(list(zip(*columns, strict=True))))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise _unstorable("half of a surrogate pair") from None
 
 
-def _assert_storable(text: bytes) -> None:
+def _plain_lines(rows: Sequence[Sequence[Any]], writers: Sequence[Writer]) -> str | None:
+    """The lines, encoded once and not value by value; None where a value must be escaped."""
+    columns, nulls = [], 0
+    for writer, values in zip(writers, zip(*rows, strict=True), strict=True):
+        columns.append(writer.texts(values, _NULL))
+        nulls += values.count(None)
+    text = "\n".join(map("\t".join, zip(*columns, strict=True))) + "\n"
+    is_plain = (
+        text.count("\t") == len(rows) * (len(columns) - 1)
+        and text.count("\n") == len(rows)
+        and text.count("\\") == nulls
+        and "\r" not in text
+        and "\0" not in text
+    )
+    return text if is_plain else None
+
+
+def _storable(text: bytes) -> bytes:
     """Refuse what PostgreSQL cannot hold, before it refuses the whole stream without a reason."""
     try:
         text.decode()
@@ -72,6 +97,7 @@ def _assert_storable(text: bytes) -> None:
         raise _unstorable("half of a surrogate pair") from None
     if b"\0" in text:
         raise _unstorable("a NUL character")
+    return text
 
 
 def _unstorable(what: str) -> SourceError:

@@ -29,6 +29,7 @@ Write: TypeAlias = Callable[[Any], bytes]
 DATETIMEOFFSET: Final = -155  # SQL_SS_TIMESTAMPOFFSET, which pyodbc does not know
 _OFFSET: Final = Layout("<6hI2h")  # year, month, day, hour, minute, second, nanoseconds, offset
 _NS_PER_US: Final = 1000
+_WHOLE_SECONDS: Final = len("2000-01-01 00:00:00")
 _PLAIN_CHARS_MAX: Final = 40  # all that SQL Server has
 _REAL: Final = Layout("<f")
 _REAL_DIGITS: Final = (6, 7, 8, 9)  # the last always suffices
@@ -180,6 +181,25 @@ class Writer(Struct, frozen=True):
             return list(map(self.write, values))
         write = self.write if classes == {self.announced, NoneType} else _of_any
         return [None if value is None else write(value) for value in values]
+
+    def texts(self, values: Sequence[Any], null: str) -> Sequence[str]:
+        """The same as texts, with ``null`` in the place of each NULL."""
+        classes = set(map(type, values))
+        if classes == {str}:
+            return values
+        if classes == {str, NoneType}:
+            return [null if value is None else value for value in values]
+        if self.write is _of_moment and classes <= {datetime, NoneType}:
+            texts = map(str, values)
+            return [null if text == "None" else _moment_text(text) for text in texts]
+        # Half of a surrogate pair comes back as it was, and is refused by whoever encodes it.
+        column = self.column(values)
+        return [null if v is None else v.decode("utf-8", "surrogatepass") for v in column]
+
+
+def _moment_text(text: str) -> str:
+    """Without the zeros at the end of a fraction of a second."""
+    return text.rstrip("0") if len(text) > _WHOLE_SECONDS else text
 
 
 def writer_of(announced: type, native: str) -> Writer:

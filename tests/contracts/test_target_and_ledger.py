@@ -290,17 +290,79 @@ async def test_a_ledger_has_no_extent_until_something_is_remembered(shelter: She
         ({"open": True}, False),
         ({"digest": 0}, False),
         ({"outcome": Outcome.FAILED}, False),
-        ({"outcome": Outcome.WAITING, "state": State.NONE}, False),
+        ({"outcome": Outcome.WAITING, "state": State.NONE}, True),
+        ({"outcome": Outcome.SKIPPED, "state": State.NONE}, True),
+        ({"outcome": Outcome.WAITING, "state": State.NONE, "digest": 0}, False),
+        ({"outcome": Outcome.SKIPPED, "open": True}, False),
         ({"state": State.SRC_DELETED, "present": False, "digest": 0}, True),
     ],
 )
 async def test_a_ledger_is_settled_when_no_entry_asks_for_a_look(
     shelter: Shelter, fields: dict[str, object], *, settled: bool
 ) -> None:
-    """Open, parked and unknown digests ask; a tombstone does not."""
+    """Open, parked and unknown digests ask; a tombstone and what stands aside do not."""
     await remember(shelter, 1)
     await remember(shelter, 2, **fields)
     assert await shelter.ledger.is_settled(shelter.plan) is settled
+
+
+async def test_what_stands_aside_is_counted_apart_from_this_run(shelter: Shelter) -> None:
+    """Present, of known digest and not open; without the absent, and what this run decided."""
+    aside: dict[str, object] = {"outcome": Outcome.WAITING, "state": State.NONE}
+    await remember(shelter, 1, 2, 3, **aside)
+    await remember(shelter, 4, outcome=Outcome.SKIPPED)
+    await remember(shelter, 5, **aside, run_id=2)
+    await remember(shelter, 6, outcome=Outcome.FAILED)
+    await remember(shelter, 7, **(aside | {"digest": 0}))
+    await remember(shelter, 8, **aside, open=True)
+    await remember(shelter, 9, **aside, present=False)
+    await remember(shelter, 10)
+    absent = [key_of(3), key_of(10)]
+    counts = await shelter.ledger.standing(shelter.plan, 2, absent)
+    assert counts == Counts(waiting=2, skipped=1)
+    assert await shelter.ledger.standing(shelter.plan, 3, []) == Counts(waiting=4, skipped=1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "came"),
+    [
+        (Counts(inserted=1), True),
+        (Counts(waiting=7, linked=1), True),
+        (Counts(unchanged=1), True),
+        (Counts(seen=9, waiting=3, skipped=2, invalid=1, failed=1, unsupported=2), False),
+    ],
+)
+async def test_who_waits_is_released_once_a_parent_may_have_come(
+    shelter: Shelter, counts: Counts, *, came: bool
+) -> None:
+    """In a run after the last that went to its end, whoever is set aside once more (case 71)."""
+    plan, run_id = shelter.plan, await shelter.run_id()
+    ledger, parents, waiting = shelter.ledger, [plan.entity_id], [key_of(-3), key_of(1)]
+    await remember(shelter, 1, -3, outcome=Outcome.WAITING, state=State.NONE)
+    await remember(shelter, 2, outcome=Outcome.SKIPPED)
+    await remember(shelter, 3)
+    assert await ledger.released(plan, parents, run_id) == []
+    # Where no run is known to have gone to its end, anything may have come.
+    assert await ledger.released(plan, parents, 0) == waiting
+    async with ledger.begin(shelter.lease) as tx:
+        await ledger.unit(tx, run_id, plan, Unit("u1", counts, Counts(), Counts(), Counts()))
+    before = run_id - 1 or -1
+    assert await ledger.released(plan, parents, before) == (waiting if came else [])
+    assert await ledger.released(plan, [plan.entity_id + 1], before) == []
+    assert await ledger.released(plan, parents, run_id) == []
+
+
+async def test_who_waits_is_asked_again_in_whichever_run_is_next(shelter: Shelter) -> None:
+    """Only they lose their digest, and they wait still."""
+    await remember(shelter, 1, 2, outcome=Outcome.WAITING, state=State.NONE)
+    await remember(shelter, 3, outcome=Outcome.SKIPPED)
+    await remember(shelter, 4)
+    async with shelter.ledger.begin(shelter.lease) as tx:
+        await shelter.ledger.ask_again(tx, shelter.plan)
+    digests = await digests_of(shelter)
+    assert digests == [(key_of(1), -1), (key_of(2), -1), (key_of(3), 1003), (key_of(4), 1004)]
+    assert not await shelter.ledger.is_settled(shelter.plan)
+    assert await shelter.ledger.released(shelter.plan, [shelter.plan.entity_id], 0) == []
 
 
 async def test_what_is_recorded_comes_back_as_it_was(shelter: Shelter) -> None:

@@ -218,6 +218,28 @@ async def test_a_night_fetches_suspects_and_notes_absentees() -> None:
     assert sum(applied.advanced) == 4
 
 
+async def test_what_was_released_is_looked_at_though_it_is_equal() -> None:
+    """Once, after the survey; what is suspected already, or absent, needs no more."""
+    source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma"))
+    before = rows(_1=b"Ada", _2=b"old", _3=b"Eve", _4=b"Uma", _9=b"Gus")
+    read, applied = pass_over(source, batch_rows=1), Applied()
+    asked = keys("2", "3", "4", "9")
+    await read.bring([WHOLE], ledger_of(before), applied.apply, applied.advanced.append, asked)
+    assert applied.batches == [keys("2"), keys("3"), keys("4")]
+    assert read.absent == keys("9")
+    assert (read.source_rows, read.equal, read.suspects) == (4, 1, 3)
+
+
+async def test_a_late_look_takes_back_what_was_equal() -> None:
+    """In batches; what has gone meanwhile was equal when it was seen, and stays so."""
+    source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma"), gone=["3", "4"])
+    read, applied = pass_over(source, batch_rows=2), Applied()
+    read.equal = 4
+    await read.look_late(keys("1", "2", "3", "4"), applied.apply)
+    assert applied.batches == [keys("1", "2")]
+    assert (read.equal, read.suspects, read.gone) == (2, 2, 0)
+
+
 async def test_spans_are_surveyed_side_by_side_and_counted_together() -> None:
     """What one survey of all would have found, in whatever order the two of them find it."""
     source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma", _6=b"Zoe"))
@@ -410,6 +432,23 @@ def test_every_record_of_a_night_is_counted_once() -> None:
         "skipped": 3,
         "held": 2,
     }
+
+
+def test_what_stands_aside_is_told_with_its_outcome() -> None:
+    """It is equal, and still no record of which all is well (I8)."""
+    read = seen(source_rows=10, equal=9, suspects=1)
+    done, aside = unit({"skipped": 1}), Counts(skipped=2, waiting=3)
+    told: dict[str, Any] = {"attempt": 1, "held": 0, "reported": 0}
+    counts = read.counts(tally_of(done), [], standing=aside, **told)
+    assert nonzero(counts) == {"seen": 10, "skipped": 3, "waiting": 3, "unchanged": 4}
+
+
+def test_no_more_stands_aside_than_is_equal() -> None:
+    """What an earlier attempt decided and has left since may have taken its place."""
+    read = seen(source_rows=1, equal=1)
+    told: dict[str, Any] = {"attempt": 2, "held": 0, "reported": 0}
+    counts = read.counts(tally_of(), [], standing=Counts(waiting=2), **told)
+    assert nonzero(counts) == {"seen": 1, "unchanged": 1}
 
 
 def test_a_second_outcome_replaces_the_first() -> None:

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from msgspec.structs import replace
 
 from syncd.flow.decide import DELETE_REFUSED
-from syncd.flow.model import PARKED, Entry, Outcome, Plan, State
+from syncd.flow.model import PARKED, STANDING, Counts, Entry, Outcome, Plan, State
 from syncd.flow.ports import WHOLE, Block, Cargo, Emit, Fresh, Import, Lease, Span, Tx, Unit
 from syncd.flow.value_hash import cut
 from tests.memory.store import MemoryTx, Store, of
@@ -26,12 +26,45 @@ class MemoryLedger:
         return (min(entries), max(entries)) if entries else None
 
     async def is_settled(self, plan: Plan) -> bool:
-        """Whether no entry is open, parked or of unknown digest."""
+        """Whether no entry is open, parked or of unknown digest, but for those that stand aside."""
         await self._store.point("ledger.is_settled")
         entries = self._store.state.entries.get(plan.entity_id, {}).values()
         return not any(
-            e.open or e.outcome in PARKED or (e.present and not e.digest) for e in entries
+            e.open or e.outcome in PARKED or (e.present and not e.digest)
+            for e in entries
+            if not is_aside(e)
         )
+
+    async def standing(self, plan: Plan, run_id: int, absent: Sequence[bytes]) -> Counts:
+        """Records that stand aside since before this run."""
+        await self._store.point("ledger.standing")
+        counts = Counts()
+        for key, entry in self._store.state.entries.get(plan.entity_id, {}).items():
+            if is_aside(entry) and entry.run_id != run_id and key not in absent:
+                assert entry.outcome is not None
+                counts.add(entry.outcome)
+        return counts
+
+    async def released(self, plan: Plan, parents: Sequence[int], since: int) -> list[bytes]:
+        """Those that wait, if a parent may have come."""
+        await self._store.point("ledger.released")
+        state = self._store.state
+        came = any(
+            entity in parents and run > since and unit.present.landed() > 0
+            for (run, entity, _), (_, unit) in state.units.items()
+        )
+        if since and not came:
+            return []
+        return _waiting(state.entries.get(plan.entity_id, {}))
+
+    async def ask_again(self, tx: Tx, plan: Plan) -> None:
+        """Digests of 0 for all that wait."""
+        await self._store.point("ledger.ask_again")
+        table = of(tx).entries(plan.entity_id)
+        asked = _waiting(table)
+        await self._store.lock(of(tx), [(plan.entity_id, key) for key in asked])
+        for key in asked:
+            table[key] = replace(table[key], digest=0)
 
     def look(self) -> AbstractAsyncContextManager[Tx]:
         """A look."""
@@ -174,6 +207,17 @@ def _let_go(tx: MemoryTx, plan: Plan, keys: Sequence[bytes]) -> None:
 
 def _is_refused(entry: Entry) -> bool:
     return entry.reason.startswith(DELETE_REFUSED)
+
+
+def is_aside(entry: Entry) -> bool:
+    """Whether the entry's outcome stands until something it depends on changes."""
+    known = bool(entry.digest) and entry.present and not entry.open
+    return known and entry.outcome in STANDING
+
+
+def _waiting(entries: Mapping[bytes, Entry]) -> list[bytes]:
+    aside = [key for key, entry in sorted(entries.items()) if is_aside(entry)]
+    return [key for key in aside if entries[key].outcome is Outcome.WAITING]
 
 
 def _is_known(entry: Entry, digest_epoch: int) -> bool:

@@ -170,7 +170,20 @@ class MemoryRuns:
     async def pinned(self) -> dict[str, Pinned]:
         """What was pinned."""
         await self._store.point("runs.pinned")
-        return dict(self.entities)
+        return {
+            name: replace(pinned, completed_run=self._completed_run(pinned.entity_id))
+            for name, pinned in self.entities.items()
+        }
+
+    def _completed_run(self, entity_id: int) -> int:
+        completed = [
+            run_id
+            for (run_id, entity), closing in self.closings.items()
+            if entity == entity_id
+            and closing.status == "completed"
+            and self.runs[run_id].status not in ("running", "stopped")
+        ]
+        return max(completed, default=0)
 
     async def pin(self, entity: str, target: str, columns: Mapping[str, str]) -> int:
         """Agree on an entity."""

@@ -1,16 +1,21 @@
 """Queries through psqlODBC as COPY text: canonical, bounded, complete."""
 
 from collections.abc import AsyncIterator, Callable
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from syncd.errors import DriftError, SourceError
 from syncd.flow.model import Kind
-from syncd.pg.dialect import split_copy_line
+from syncd.pg.dialect import copy_rows, split_copy_line
 from syncd.sources.odbc_connections import _prepared_wide
 from syncd.sources.odbc_driver import library
-from syncd.sources.odbc_upstream import OdbcUpstream
+from syncd.sources.odbc_upstream import OdbcUpstream, _lines, _storable
+from syncd.sources.odbc_values import Writer, columns_of, writer_of
 from tests.odbc.world import LIBODBC, SQLITE, config_of, run
 
 MakeUpstream = Callable[..., OdbcUpstream]
@@ -143,3 +148,47 @@ async def test_varchar_can_be_read_as_wide_text() -> None:
     finally:
         await connection.close()
     assert tuple(row) == ("Straße",)
+
+
+# -- lines -------------------------------------------------------------------------------------
+
+_KINDS = {
+    str: st.text() | st.sampled_from(["\\N", "a\tb", "a\\b", "\r\n", "None", "x\x00y", "\ud800"]),
+    datetime: st.datetimes(),
+    date: st.dates(),
+    int: st.integers(),
+    Decimal: st.decimals(allow_nan=False, allow_infinity=False),
+    bytes: st.binary(),
+    bool: st.booleans(),
+}
+
+
+@st.composite
+def _pieces(draw: st.DrawFn) -> tuple[list[tuple[Any, ...]], list[Writer]]:
+    """Rows with a writer for each column; some values are not of the class that was announced."""
+    classes = draw(st.lists(st.sampled_from([*_KINDS]), min_size=1, max_size=4))
+    columns = [st.none() | _KINDS[class_] for class_ in classes]
+    odd = st.tuples(*(column | st.integers() for column in columns))
+    row = st.tuples(*columns) if draw(st.booleans()) else odd
+    rows = draw(st.lists(row, min_size=1, max_size=4))
+    return rows, [writer_of(class_, "") for class_ in classes]
+
+
+def _answer(lines: Callable[[], bytes]) -> bytes | str:
+    try:
+        return lines()
+    except SourceError as error:
+        return error.message
+
+
+@given(_pieces())
+def test_lines_that_are_encoded_at_once_are_those_encoded_value_by_value(
+    piece: tuple[list[tuple[Any, ...]], list[Writer]],
+) -> None:
+    """NULL is no text, whatever the text; what cannot be stored is refused either way."""
+    rows, writers = piece
+
+    def by_value() -> bytes:
+        return _storable(copy_rows(list(zip(*columns_of(rows, writers), strict=True))))
+
+    assert _answer(lambda: _lines(rows, writers)) == _answer(by_value)

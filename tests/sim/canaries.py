@@ -63,27 +63,11 @@ def _bt_from_sent(planter: Planter) -> None:
     planter.wrap("syncd.flow.apply:confirm", around)
 
 
-def _parked_is_known(planter: Planter) -> None:
-    """A parked record keeps the digest of what was read, so that no survey asks again."""
+def _never_released(planter: Planter) -> None:
+    async def none(*_: object) -> list[bytes]:
+        return []
 
-    def around(decide: Any) -> Any:
-        async def knowing(self: Any, tx: Any, reads: Any) -> Any:
-            batch = await decide(self, tx, reads)
-            digests = {read.key: read.digest for read in reads}
-            for at, settled in enumerate(batch.settled):
-                if settled.decision.outcome is Outcome.WAITING:
-                    entry = replace(
-                        settled.decision.entry,
-                        digest=digests[settled.key],
-                        digest_epoch=self.sight.digest_epoch,
-                    )
-                    decision = replace(settled.decision, entry=entry)
-                    batch.settled[at] = replace(settled, decision=decision)
-            return batch
-
-        return knowing
-
-    planter.wrap("syncd.flow.decide:Decider.decide", around)
+    planter.set("tests.memory.ledger:MemoryLedger.released", none)
 
 
 def _group_by_column(planter: Planter) -> None:
@@ -125,7 +109,7 @@ class _Everything:
 def _waiting_is_absent(planter: Planter) -> None:
     def around(remove: Any) -> Any:
         async def removing(self: Any, running: Any) -> None:
-            running.read.absent.extend(running.applier.tally.again)
+            running.read.absent.extend(running.applier.tally.waiting)
             await remove(self, running)
 
         return removing
@@ -207,8 +191,7 @@ _MERGE: Final = (
     Canary("not_undeleted", "a softly deleted row stays marked when its record returns",
            lambda p: p.set("syncd.flow.decide:_restored", lambda _plan, _entry, made: made),
            quick=True),
-    Canary("parked_is_known", "the digest of a record that waits is stored as known",
-           _parked_is_known),
+    Canary("never_released", "who waits is not looked at when a parent has come", _never_released),
     Canary("child_without_parent", "a child is written before its parent",
            lambda p: p.set("syncd.flow.waiting:Parents.missing", _nothing_missing)),
     Canary("value_is_told", "the message of a transform that failed, with its value, is told",
