@@ -95,8 +95,8 @@ _ENTITIES = """
 SELECT entity_id, name, target, pinned::text AS pinned, source_epoch, position, identity,
        identity_rows, last_rows, drift,
        (SELECT coalesce(max(d.run_id), 0) FROM syncd_run_entity d JOIN syncd_run r USING (run_id)
-        WHERE d.entity_id = e.entity_id AND d.status = 'completed' AND r.status NOT IN ('running', 'stopped'))
-       AS completed_run
+        WHERE d.entity_id = e.entity_id AND d.status = 'completed'
+              AND r.status NOT IN ('running', 'stopped')) AS completed_run
 FROM syncd_entity e WHERE pipeline = $1
 """
 _PIN = """

@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from syncd.flow.merge_tables import COLUMN_RULE, ROW_RULE, Line, RowLine, Step, Verdict
-from syncd.flow.model import Entry, Outcome, State
+from syncd.flow.model import Entry, State
 from tests.sim.canaries_apart import APART
 from tests.sim.planter import Canary, Planter
 
