@@ -130,7 +130,9 @@ class EntityPass:
                 self.suspects += len(reads)
                 for at in range(0, len(reads), self._batch_rows):
                     some = reads[at : at + self._batch_rows]
-                    if lot.rows + len(some) > rows_max:
+                    # What cannot be packed takes five times the memory, and is applied in batches.
+                    most = self._batch_rows if lot.reads else rows_max
+                    if lot.rows + len(some) > most:
                         await hand_over()
                     lot.take(pack, some)
                 advance(len(reads))
