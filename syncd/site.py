@@ -256,6 +256,9 @@ class Site:
         A new list of columns is noted in the ledger only where ``writes`` allows it.
         Raises ConfigError before ``init``.
         """
+        return await self.retry(lambda: self._prepared(writes=writes))
+
+    async def _prepared(self, *, writes: bool) -> "Prepared":
         await self.assert_ledger()
         pinned = await self.runs.pinned()
         unknown = [name for name in self.config.entities if name not in pinned]

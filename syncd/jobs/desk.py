@@ -48,7 +48,7 @@ class Desk:
 
     async def status(self) -> StatusReport:
         """The pipeline as the ledger knows it."""
-        await self._site.assert_ledger()
+        await self._site.retry(self._site.assert_ledger)
         lease = await self._site.runs.holder() or {}
         run_id, run_status = await self._site.reviews.last_run()
         entities, parked = await self._site.reviews.status()
@@ -211,7 +211,7 @@ class Desk:
 
     async def parked_groups(self, select: frozenset[str] | None) -> list[ParkedGroup]:
         """What is not in step, counted by entity, outcome and reason."""
-        await self._site.assert_ledger()
+        await self._site.retry(self._site.assert_ledger)
         found = await self._site.listings.parked_groups(most=LISTED_MAX)
         return [group for group in found if select is None or group.entity in select]
 

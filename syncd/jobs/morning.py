@@ -43,7 +43,7 @@ class MorningReporter:
         Raises ConfigError where there is no such run. Of an older run the reasons may be fewer: an
         entry remembers its last one.
         """
-        await self._site.assert_ledger()
+        await self._site.retry(self._site.assert_ledger)
         found = await self._mornings.read(run_id, [outcome.value for outcome in EXPLAINED])
         if found is None and run_id is not None:
             raise ConfigError(

@@ -113,7 +113,7 @@ class Relay:
         Raises FencedError when another instance holds the lease, TransientError and ConfigError
         when the place cannot be written to.
         """
-        await self._site.assert_ledger()
+        await self._site.retry(self._site.assert_ledger)
         reports: list[RelayReport] = []
         lease = await tenure.take()
         try:

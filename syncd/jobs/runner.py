@@ -60,7 +60,7 @@ class Runner:
 
         Raises FencedError when another instance holds the lease, or takes it meanwhile.
         """
-        await self._site.assert_ledger()
+        await self._site.retry(self._site.assert_ledger)
         await failpoint("run.begin")
         reports: list[RunReport] = []
         lease = await self.tenure.take()

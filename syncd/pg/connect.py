@@ -9,7 +9,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -202,11 +202,10 @@ def _readable_dsn() -> Iterator[None]:
 
 async def _set(session: Connection, name: str, value: str) -> None:
     """Set what the server may not know, so that it cannot be said before its version is known."""
-    try:
+    with ExitStack() as given_up:
+        given_up.callback(session.terminate)
         await session.execute(f"SET {name} = '{value}'")
-    except BaseException:
-        session.terminate()
-        raise
+        given_up.pop_all()
 
 
 async def begin_settings(connection: Connection) -> None:

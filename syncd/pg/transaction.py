@@ -1,7 +1,7 @@
 """A transaction that target and ledger share: one commit for the row and its memory."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -65,25 +65,21 @@ async def transaction(
             inner = connection.transaction()
             await inner.start()
             try:
-                if not writes:
-                    await connection.execute(_READ_ONLY)
-                await begin_settings(connection)
-                if not writes:
-                    await connection.execute(_UNHURRIED)
-                if not patient:
-                    await connection.execute(_IMPATIENT)
-                await failpoint("tx.begun")
-                yield PgTx(connection, writes=writes)
-                await failpoint("tx.commit")
+                async with AsyncExitStack() as given_up:
+                    given_up.push_async_callback(_roll_back, connection, inner)
+                    if not writes:
+                        await connection.execute(_READ_ONLY)
+                    await begin_settings(connection)
+                    if not writes:
+                        await connection.execute(_UNHURRIED)
+                    if not patient:
+                        await connection.execute(_IMPATIENT)
+                    await failpoint("tx.begun")
+                    yield PgTx(connection, writes=writes)
+                    await failpoint("tx.commit")
+                    given_up.pop_all()
             except _CONTENDED as error:
-                with anyio.CancelScope(shield=True):
-                    await _roll_back(connection, inner)
                 raise _locked(error) from None
-            except BaseException:
-                await failpoint("tx.roll_back")
-                with anyio.CancelScope(shield=True):
-                    await _roll_back(connection, inner)
-                raise
             await _commit(inner)
             await failpoint("tx.committed")
 
@@ -98,9 +94,11 @@ def _locked(error: asyncpg.PostgresError) -> LockedError:
 
 
 async def _roll_back(connection: Connection, inner: Any) -> None:
+    """Roll back, shielded: the next holder of the connection must not find a transaction open."""
+    await failpoint("tx.roll_back")
     if connection.is_closed():
         return
-    with anyio.move_on_after(_COMMIT_S) as scope:
+    with anyio.move_on_after(_COMMIT_S, shield=True) as scope:
         try:
             await inner.rollback()
         except (

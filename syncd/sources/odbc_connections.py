@@ -10,7 +10,7 @@ a killed session as a general error, and a dead one must never be handed out (ca
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -46,13 +46,12 @@ class Session:
         Raises as ``call``. ``doing`` begins every message and must not hold a value.
         """
         cursor = await self.call(doing, None, self._connection._conn.cursor)  # noqa: SLF001
-        try:
+        async with AsyncExitStack() as given_up:
+            # Whoever gives up the answer must not leave the server at work on the rest of it.
+            given_up.push_async_callback(self._stop, cursor)
             await self.call(doing, cursor, cursor.execute, sql, *values)
             yield Statement(self, cursor, doing)
-        except BaseException:
-            # Whoever gave up the answer must not leave the server at work on the rest of it.
-            await self._stop(cursor)
-            raise
+            given_up.pop_all()
         await self._finish(doing, cursor)
 
     async def rows(self, doing: str, sql: str, *values: str) -> list[Sequence[Any]]:
