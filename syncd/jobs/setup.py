@@ -22,6 +22,8 @@ from syncd.planning import (
 )
 from syncd.reports import Check, InitReport
 from syncd.site import Site
+from syncd.targets.layout import layout_of
+from syncd.targets.link_index import unindexed_links
 
 _PROBE_KEY = bytes(32)  # describing a source hashes nothing
 
@@ -81,6 +83,7 @@ class Setup:
                 await site.runs.forget(before.entity_id)
                 done.append(f"{name}: {entity.into} begins a new baseline")
         await self._assert_whole(name)
+        done += [f"{name}: {sentence}" for sentence in await self._slow(name)]
         plan, order = await self._mapped(name)
         if entity.transform is None and await site.target.create(plan, order):
             done.append(f"{name}: created {entity.into} with {len(plan.drafted)} columns")
@@ -102,6 +105,15 @@ class Setup:
                 hint="the tables of an aggregate belong to the target's application; syncd makes "
                 "none of them",
             )
+
+    async def _slow(self, name: str) -> tuple[str, ...]:
+        """Sentences about what is right and will be slow."""
+        config = self._site.config
+        entity = config.entities[name]
+        if entity.aggregate is None:
+            return ()
+        layout = layout_of(config.entities, name, deletes_of(config, entity))
+        return await unindexed_links(self._site.connections, layout)
 
     async def _mapped(self, name: str) -> tuple[Plan, Sequence[str]]:
         """The plan as far as it can be made before the table exists; the columns in order."""
@@ -164,12 +176,13 @@ class Setup:
         self, name: str, described: dict[str, str], found: Shape, target: Shape
     ) -> list[Check]:
         """Columns, types, ownership and drift of one entity."""
-        config, checks = self._site.config, []
+        config, checks = self._site.config, list[Check]()
         entity = config.entities[name]
         load_transform(name, entity)
         lacks = await self._site.target.lacking(name)
         if lacks:
             return [Check("error", name, sentence) for sentence in lacks]
+        checks += [Check("warning", name, sentence) for sentence in await self._slow(name)]
         if not target:
             if entity.transform is not None:
                 return [Check("error", name, f"the target has no table {entity.into}")]
