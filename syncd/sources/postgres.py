@@ -9,7 +9,6 @@ given up is followed by a new connection: one entity's failure leaves the snapsh
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 from typing import Any, Final, Literal, TypeVar
 from unicodedata import normalize
 
@@ -27,15 +26,10 @@ from syncd.flow.keys import KeyIssue, decode_key
 from syncd.flow.model import Kind, Plan, Read, Shape
 from syncd.flow.ports import WHOLE, Emit, EmitReads, Snapshot, Span, Tell
 from syncd.pg.catalog import query_columns, table_columns
-from syncd.pg.connect import (
-    Connection,
-    Connections,
-    begin_settings,
-    close_connection,
-    open_connection,
-)
+from syncd.pg.connect import Connection, Connections, begin_settings, close_connection
 from syncd.pg.dialect import table_ident
 from syncd.pg.errors import translate
+from syncd.sources.postgres_open import opener
 from syncd.sources.postgres_records import (
     Collector,
     KeyRecords,
@@ -93,15 +87,7 @@ class PostgresReader:
         self.piece_rows = piece_rows
         self.silence_s_max = config.statement_timeout_s
         self.connections = Connections(
-            partial(
-                open_connection,
-                config.dsn,
-                connect_timeout_s=config.connect_timeout_s,
-                statement_timeout_s=config.statement_timeout_s,
-                read_only=True,
-                prepared_statements=config.prepared_statements,
-            ),
-            size_max=connections_max(config.scan_connections),
+            opener(config), size_max=connections_max(config.scan_connections)
         )
         self.scans = config.scan_connections
         self._opens = anyio.Semaphore(_OPEN_MAX)

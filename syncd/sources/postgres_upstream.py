@@ -4,7 +4,6 @@ Which dump stands there is what the comment of the database says: a moment, as I
 Between two calls of ``ready`` everything is read in one snapshot, so that tables fit together.
 """
 
-from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -13,15 +12,11 @@ from syncd.config import PostgresSource
 from syncd.errors import SourceError
 from syncd.flow.model import Shape
 from syncd.pg.catalog import query_columns
-from syncd.pg.connect import (
-    Connection,
-    begin_settings,
-    close_connection,
-    open_connection,
-)
+from syncd.pg.connect import Connection, begin_settings, close_connection
 from syncd.pg.dialect import canonical_sql, ident
 from syncd.pg.errors import translate
 from syncd.sources.odbc_dump import stand_in
+from syncd.sources.postgres_open import opener
 from syncd.sources.postgres_sql import Query, derived
 from syncd.sources.upstream import Dump, EmitText
 
@@ -38,14 +33,7 @@ class PostgresUpstream:
     """The ``Upstream`` of ``PostgresSource``."""
 
     def __init__(self, config: PostgresSource) -> None:
-        self._open_one = partial(
-            open_connection,
-            config.dsn,
-            connect_timeout_s=config.connect_timeout_s,
-            statement_timeout_s=config.statement_timeout_s,
-            read_only=True,
-            prepared_statements=config.prepared_statements,
-        )
+        self._open_one = opener(config)
         self._connection: Connection | None = None
         self._lock = anyio.Lock()
 
