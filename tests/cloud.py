@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 from msgspec import Struct
 
 from tests.conftest import REPOSITORY
+from tests.patience import WAIT_S
 
 PROGRAM: Final = REPOSITORY / ".venv-cloud" / "bin" / "ministack"
 REGION: Final = "eu-west-2"
@@ -28,8 +29,8 @@ CREDENTIALS: Final = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-_START_S_MAX: Final = 20.0
-_ANSWER_S_MAX: Final = 5.0
+_START_S_MAX: Final = WAIT_S
+_ANSWER_S_MAX: Final = WAIT_S
 _LOOK_S: Final = 0.05
 
 

@@ -21,7 +21,7 @@ from demo.interventions import story
 from syncd.embedded import Server
 from tests.conftest import REPOSITORY
 
-DEMO_S_MAX = 120
+DEMO_S_MAX = 300
 
 
 README_NIGHT = re.findall(

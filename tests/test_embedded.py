@@ -16,6 +16,7 @@ import pytest
 
 from syncd import embedded, unprivileged
 from syncd.errors import ConfigError
+from tests.patience import WAIT_S
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -42,7 +43,7 @@ def processes_of(pid: int | None) -> list[int]:
     return [pid, *embedded._children(pid)]
 
 
-def gone(pids: list[int], within_s: float = 10) -> bool:
+def gone(pids: list[int], within_s: float = WAIT_S) -> bool:
     deadline_s = time.monotonic() + within_s
     while any(embedded._runs(pid) for pid in pids):
         if time.monotonic() > deadline_s:

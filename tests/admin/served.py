@@ -25,6 +25,7 @@ from syncd.config_serve import Http, HttpJwt, HttpToken
 from syncd.jobs.office import Office
 from syncd.site import Site
 from syncd.vitals import Vitals
+from tests.patience import WAIT_S
 
 ISSUER: Final = "https://issuer.example"
 AUDIENCE: Final = "syncd"
@@ -71,7 +72,7 @@ class Served:
         **headers: str,
     ) -> Answer:
         """One request on a connection of its own. ``If_Match`` is ``If-Match``."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             told.setdefault("Authorization", f"Bearer {token}")
@@ -169,10 +170,10 @@ def serving(
     thread = threading.Thread(target=run, name=f"served-{uuid.uuid4().hex[:6]}")
     thread.start()
     try:
-        served = ready.get(timeout=20)
+        served = ready.get(timeout=WAIT_S)
         if isinstance(served, BaseException):
             raise served
         yield served
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(WAIT_S)

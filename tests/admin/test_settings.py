@@ -11,6 +11,7 @@ from syncd.config import Secret
 from syncd.config_serve import Http, HttpTls, HttpToken
 from syncd.errors import ConfigError
 from tests.admin.served import issuer, serving, settings
+from tests.patience import WAIT_S
 
 
 def get(port: int, trusted: Path, shown: tuple[Path, Path] | None = None) -> int:
@@ -18,7 +19,7 @@ def get(port: int, trusted: Path, shown: tuple[Path, Path] | None = None) -> int
     context = ssl.create_default_context(cafile=trusted)
     if shown is not None:
         context.load_cert_chain(*shown)
-    connection = HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    connection = HTTPSConnection("127.0.0.1", port, timeout=WAIT_S, context=context)
     try:
         connection.request("GET", "/ping")
         return connection.getresponse().status

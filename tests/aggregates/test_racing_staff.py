@@ -19,6 +19,7 @@ from syncd.pg.transaction import transaction
 from syncd.site import Site
 from tests.aggregates.conftest import MakeAggregates
 from tests.aggregates.world import GROUP, REFERRAL, group, referral
+from tests.patience import WAIT_S
 from tests.pipeline.world import World, told
 
 SLOT: Final = "programme_group_session_slot"
@@ -94,7 +95,7 @@ async def test_a_child_that_was_being_added_is_seen(make_aggregates: MakeAggrega
 async def until_somebody_waits(world: World) -> None:
     """Returns once a lock is waited for."""
     async with staff(world) as look:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             while not await look.fetchval(WAITING):  # noqa: ASYNC110 - it is the server's state
                 await asyncio.sleep(0.01)
 

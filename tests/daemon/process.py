@@ -19,9 +19,12 @@ import asyncpg
 from syncd import config_load
 from syncd.app import connect
 from tests.conftest import REPOSITORY
+from tests.patience import WAIT_S
 
 Event: TypeAlias = dict[str, Any]
-WAIT_S: Final = 30.0
+# Nobody loses a lease who is merely slow; a test that waits for one to run out takes SHORT_TTL_S.
+TTL_S: Final = 60.0
+SHORT_TTL_S: Final = 3.0
 _CONFIG: Final = """
 pipeline: {name}
 source: {{kind: files, path: "{dump}", format: csv}}
@@ -38,7 +41,7 @@ entities:
 class Place:
     """A dump, a target and the configuration of one pipeline between them."""
 
-    def __init__(self, folder: Path, dsn: str, *, name: str = "one", ttl_s: float = 1.5) -> None:
+    def __init__(self, folder: Path, dsn: str, *, name: str = "one", ttl_s: float = TTL_S) -> None:
         self.dump = folder / f"{name}_dump"
         self.config = folder / f"{name}.yaml"
         self.dsn, self.name, self.ttl_s = dsn, name, ttl_s
@@ -54,6 +57,11 @@ class Place:
             prepared=str(prepared).lower(), schema=self.schema,
         )  # fmt: skip
         self.config.write_text(text, "utf-8")
+
+    def live_for(self, ttl_s: float) -> None:
+        """A lease that runs out after so long."""
+        self.ttl_s = ttl_s
+        self.write()
 
     def deliver(self, rows: int, word: str = "first") -> None:
         """A new dump."""

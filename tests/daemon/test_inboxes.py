@@ -11,7 +11,7 @@ from syncd.flow.ports import Lease
 from syncd.ledger.agenda import Agenda
 from syncd.ledger.claims import Claims
 from syncd.site import Site
-from tests.daemon.process import Place, Served
+from tests.daemon.process import SHORT_TTL_S, Place, Served
 
 AT = datetime(2026, 3, 29, 3, tzinfo=UTC)
 STATUSES = "SELECT status, origin FROM $ledger.syncd_claim ORDER BY claim_id"
@@ -64,6 +64,7 @@ async def test_a_night_that_comes_during_the_one_before_is_left_out(
 
 async def test_a_new_dump_is_found_and_an_old_one_is_not_run_again(place: Place) -> None:
     """Once for each dump, also across a restart; a night without one claims nothing."""
+    place.ttl_s = SHORT_TTL_S
     place.write(more="schedule: {watch_s: 0.2}")
     with Served(place) as daemon:
         daemon.wait("claim_ended", status="done")

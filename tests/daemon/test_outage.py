@@ -6,7 +6,7 @@ from asyncio import to_thread
 import pytest
 
 from tests.crash.proxy import Fault, FaultyProxy, Moment
-from tests.daemon.process import Place, Served
+from tests.daemon.process import SHORT_TTL_S, Place, Served
 
 
 class Outage:
@@ -27,6 +27,7 @@ async def test_what_is_asked_for_while_the_database_is_away_is_done_when_it_is_b
 ) -> None:
     """SIGHUP is heard, the process lives, and what was under way is taken up (cases 20 and 23)."""
     outage = Outage()
+    place.ttl_s = SHORT_TTL_S
     # Slow at the point, so that the connection is cut in the middle of a transaction.
     planted = {"SYNCD_FAILPOINTS": "apply.written=slow"} if at == "running" else {}
     await place.rows("INSERT INTO one_offices (id, name) VALUES ('99', 'staff')")

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from pathlib import Path
 
 import anyio
@@ -10,16 +9,16 @@ import asyncpg
 import pytest
 
 from syncd.cli.exit_codes import Exit
-from tests.daemon.process import Place, Served
+from tests.daemon.process import SHORT_TTL_S, Place, Served
 
-STOP_S_MAX = 5.0
 FREE = "SELECT expires_at < clock_timestamp() FROM $ledger.syncd_lease"
 
 
 async def test_what_is_asked_for_is_done_and_noted(place: Place) -> None:
-    """A claim of anybody in the ledger; after SIGTERM the exit code is 0 and the lease is free."""
-    place.ttl_s = 60
-    place.write()
+    """A claim of anybody in the ledger; after SIGTERM the exit code is 0 and the lease is free.
+
+    The code also says that it was in time: after its grace the kernel would have ended it.
+    """
     with Served(place) as daemon:
         daemon.wait("leadership_taken")
         await place.ask()
@@ -29,9 +28,7 @@ async def test_what_is_asked_for_is_done_and_noted(place: Place) -> None:
             ("done", 1, 1)
         ]
         daemon.signal(signal.SIGTERM)
-        sent_s = time.monotonic()
         assert daemon.ended() == Exit.DONE, daemon.said
-        assert time.monotonic() - sent_s < STOP_S_MAX
     assert await place.value(FREE) is True
 
 
@@ -113,9 +110,7 @@ async def test_what_sigterm_cut_off_is_taken_up_by_the_next_one(place: Place, po
         await place.ask()
         daemon.wait("failpoint_fired")
         daemon.signal(signal.SIGTERM)
-        sent_s = time.monotonic()
         assert daemon.ended() == Exit.DONE, daemon.said
-        assert time.monotonic() - sent_s < STOP_S_MAX
     assert await place.value(FREE) is True
     assert await place.value("SELECT status FROM $ledger.syncd_claim") == "running"
     with Served(place) as daemon:
@@ -127,6 +122,7 @@ async def test_what_sigterm_cut_off_is_taken_up_by_the_next_one(place: Place, po
 
 async def test_a_second_sigterm_ends_it_at_once(place: Place) -> None:
     """It hangs while it lets the lease go; the next instance takes it when it has run out."""
+    place.live_for(SHORT_TTL_S)
     with Served(place, environ={"SYNCD_FAILPOINTS": "lease.release=hang"}) as daemon:
         daemon.wait("leadership_taken")
         daemon.signal(signal.SIGTERM)
@@ -139,8 +135,6 @@ async def test_a_second_sigterm_ends_it_at_once(place: Place) -> None:
 
 async def test_what_does_not_stop_in_its_grace_is_ended(place: Place, tmp_path: Path) -> None:
     """The kernel does it, however busy the process may be."""
-    place.ttl_s = 60
-    place.write()
     service = tmp_path / "service.yaml"
     service.write_text("grace_s: 0.5", "utf-8")
     hanging = {"SYNCD_FAILPOINTS": "lease.release=hang", "SYNCD_SERVICE": str(service)}
@@ -152,6 +146,7 @@ async def test_what_does_not_stop_in_its_grace_is_ended(place: Place, tmp_path: 
 
 async def test_what_rests_is_left_out_and_nothing_is_lost(place: Place) -> None:
     """A paused entity is not run; a paused pipeline takes no claim, and nobody else its place."""
+    place.live_for(SHORT_TTL_S)
     pause = "INSERT INTO $ledger.syncd_pause VALUES ('one', $1, 'test', 'test')"
     await place.rows(pause, "staff")
     with Served(place) as daemon:

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from tests.daemon.process import Place, Served
+from tests.daemon.process import SHORT_TTL_S, Place, Served
 
 PLANTED = {"SYNCD_FAILPOINTS": "writer.take=slow"}
 
@@ -12,6 +12,7 @@ async def test_a_paused_leader_is_replaced_and_writes_nothing_when_it_wakes_up(
     place: Place,
 ) -> None:
     """Cases 85 and 86: stopped in the middle of a run; its claim is finished by the other one."""
+    place.live_for(SHORT_TTL_S)
     await place.rows("INSERT INTO one_offices (id, name) VALUES ('99', 'staff')")
     with Served(place, environ=PLANTED) as first:
         first.wait("leadership_taken")
@@ -36,6 +37,7 @@ async def test_a_paused_leader_is_replaced_and_writes_nothing_when_it_wakes_up(
 
 async def test_what_a_killed_leader_had_begun_is_finished_by_the_standby(place: Place) -> None:
     """kill -9 in the middle of a run: one claim, one run, two attempts."""
+    place.live_for(SHORT_TTL_S)
     await place.rows("INSERT INTO one_offices (id, name) VALUES ('99', 'staff')")
     with Served(place, environ={"SYNCD_FAILPOINTS": "apply.written=kill"}) as first:
         first.wait("leadership_taken")

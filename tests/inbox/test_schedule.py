@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from syncd.inbox.schedule import Due, ScheduleInbox, due, interval_s, times
+from tests.patience import WAIT_S
 
 LONDON: Final = "Europe/London"
 # In 2026 the clocks of London go on at 01:00 UTC on 29 March, and back at 01:00 UTC on 25 October.
@@ -139,7 +140,7 @@ class Told:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(WAIT_S):
         while not condition():  # noqa: ASYNC110 - the inbox has no event for it
             await anyio.sleep(0.01)
 

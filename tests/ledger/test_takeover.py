@@ -18,6 +18,7 @@ from syncd.ledger.fence import fenced
 from syncd.ledger.migrations import migrate
 from syncd.ledger.runs import Runs
 from syncd.pg.connect import Connections, open_connection
+from tests.patience import WAIT_S
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 SCHEMA: Final = "syncd"
@@ -98,7 +99,7 @@ async def test_a_holder_that_stopped_in_a_message_is_ended_and_taken_over(
     """Case 85: no timeout of the server ends it; whoever takes over does, and says so."""
     holder, other = make_instance("holder"), make_instance("other")
     lease = await holder.lead()
-    with anyio.fail_after(20), caplog.at_level(logging.WARNING, "syncd.lease"):
+    with anyio.fail_after(WAIT_S), caplog.at_level(logging.WARNING, "syncd.lease"):
         async with stopped_in_a_message(holder, lease):
             await admin.execute(EXPIRE)
             taken = await other.lead()
@@ -112,7 +113,7 @@ async def test_all_writers_of_a_stopped_holder_are_ended(
     """They lock the row side by side."""
     holder, other = make_instance("holder"), make_instance("other")
     lease = await holder.lead()
-    with anyio.fail_after(20):
+    with anyio.fail_after(WAIT_S):
         async with AsyncExitStack() as writers:
             for _ in range(3):
                 await writers.enter_async_context(stopped_in_a_message(holder, lease))
@@ -150,7 +151,7 @@ async def test_of_two_that_take_over_neither_ends_the_other(
     async def take(instance: Instance) -> None:
         leases.append(await instance.runs.acquire(instance.name, 60))
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(WAIT_S):
         async with stopped_in_a_message(holder, lease):
             await admin.execute(EXPIRE)
             async with anyio.create_task_group() as tasks:
@@ -181,7 +182,7 @@ async def test_a_session_of_another_role_is_told_and_left_alone(
 async def _waiting(admin: Connection, sessions: int) -> None:
     """Return when so many sessions wait for a lock."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    with anyio.fail_after(10):
+    with anyio.fail_after(WAIT_S):
         while await admin.fetchval(waiting) < sessions:  # noqa: ASYNC110 - the server's to say
             await anyio.sleep(0.01)
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.patience import WAIT_S
 
 RULES: Final = REPOSITORY / "observability" / "prometheus"
-WAIT_S: Final = 60.0
 _CONFIG: Final = """
 global: {{scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 500ms}}
 rule_files: [{rules}/recording.yaml, {rules}/alerts.yaml]
@@ -38,7 +38,7 @@ class Prometheus:
     def ask(self, path: str, **words: str) -> Any:
         """The ``data`` of an answer."""
         url = f"{self._base}/api/v1/{path}?{urllib.parse.urlencode(words)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own, on loopback.
+        with urllib.request.urlopen(url, timeout=WAIT_S) as answer:  # noqa: S310 - our own, on loopback.
             return json.load(answer)["data"]
 
     def value_of(self, expr: str, at_s: float | None = None) -> list[Any]:

@@ -11,6 +11,7 @@ from anyio import to_thread
 from syncd.errors import ConfigError
 from syncd.metrics import Metrics
 from syncd.metrics_listener import CONNECTIONS_MAX, MetricsListener
+from tests.patience import WAIT_S
 
 
 async def listening(look: Callable[[int], Awaitable[None]]) -> None:
@@ -25,7 +26,7 @@ async def listening(look: Callable[[int], Awaitable[None]]) -> None:
 
 
 def read(port: int) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=WAIT_S) as answer:
         text: bytes = answer.read()
         return text
 

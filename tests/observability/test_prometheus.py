@@ -20,6 +20,7 @@ from tests.daemon.process import Served
 from tests.observability import harbour
 from tests.observability.prometheus import RULES, Prometheus, free_port, watching
 from tests.observability.test_dashboards import PANELS
+from tests.patience import WAIT_S
 
 # Told only while an entity is under way, so it is asked for as of then.
 PASSING: Final = "syncd_run_eta_seconds"
@@ -126,11 +127,11 @@ def check_what_waits(prometheus: Prometheus) -> None:
 
 def check_the_page(target: str) -> None:
     """Numbers and nothing else are served there, and no version of anything (case 98)."""
-    with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{target}/metrics", timeout=WAIT_S) as answer:
         assert answer.headers["Server"] == "syncd"
         assert target.encode() not in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"http://{target}/health", timeout=10)
+        urllib.request.urlopen(f"http://{target}/health", timeout=WAIT_S)
 
 
 async def test_every_panel_and_rule_has_numbers_of_a_real_daemon(watched: Watched) -> None:

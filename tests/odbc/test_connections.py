@@ -12,13 +12,15 @@ from syncd.errors import ConfigError, SyncdError, TransientError
 from syncd.sources.odbc_connections import OdbcConnections, Session
 from syncd.sources.odbc_database import Database
 from tests.odbc.world import FREETDS, LIBODBC, MSODBC, PSQLODBC, SQLITE, asked, config_of
+from tests.patience import WAIT_S
 
 MakeSource = Callable[..., Database]
 
 PID = "SELECT pg_backend_pid()"
 # Which of the sessions still runs a statement that holds the mark.
 RUNNING = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{}%pg_sleep%'"
-SLEEP = "SELECT '{}' AS mark, pg_sleep(60)"
+SLEEP_S = 60
+SLEEP = f"SELECT '{{}}' AS mark, pg_sleep({SLEEP_S})"
 
 
 async def pid_of(session: Session) -> int:
@@ -34,7 +36,7 @@ async def running(dsn: str, mark: str) -> int:
 
 async def until_running(dsn: str, mark: str, number: int) -> None:
     """Wait until so many sessions run the marked statement."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(WAIT_S):
         while await running(dsn, mark) != number:  # noqa: ASYNC110 - the server tells nobody
             await anyio.sleep(0.01)
 
@@ -65,7 +67,7 @@ async def test_a_cancelled_statement_ends_at_the_server(
         await until_running(odbc_server, "cancelled", 1)
         started_s = time.monotonic()
         tasks.cancel_scope.cancel()
-    assert time.monotonic() - started_s < 3
+    assert time.monotonic() - started_s < SLEEP_S / 2
     assert await running(odbc_server, "cancelled") == 0
     assert connections.size == 0
 
@@ -158,18 +160,20 @@ async def test_forty_queries_over_four_sessions_do_not_block_the_loop(
 ) -> None:
     """No more than four sessions at any time; the loop turns all the while."""
     connections = make_source(connections=4).connections
-    pids, lags = set(), []
+    pids, turns, within = set(), 0, []
 
     async def query() -> None:
         async with connections.acquire() as session:
             pids.add(await pid_of(session))
+            before = turns
             await session.rows("sleeping", "SELECT pg_sleep(0.05)")
+            within.append(turns - before)
 
     async def turn() -> None:
+        nonlocal turns
         while True:
-            before_s = time.monotonic()
             await anyio.sleep(0.005)
-            lags.append(time.monotonic() - before_s - 0.005)
+            turns += 1
 
     async with anyio.create_task_group() as ticking:
         ticking.start_soon(turn)
@@ -178,9 +182,8 @@ async def test_forty_queries_over_four_sessions_do_not_block_the_loop(
                 tasks.start_soon(query)
         ticking.cancel_scope.cancel()
     assert len(pids) == 4
-    assert len(lags) > 20
-    # A blocked loop would miss whole queries; a busy machine misses a few turns.
-    assert sorted(lags)[len(lags) // 2] < 0.03
+    # A blocked loop would not turn while a query sleeps; a busy machine misses a few turns.
+    assert sorted(within)[len(within) // 2] > 1
 
 
 async def test_waiting_for_a_session_ends(make_source: MakeSource) -> None:

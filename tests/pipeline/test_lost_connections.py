@@ -8,10 +8,10 @@ from typing import Final
 import asyncpg
 import pytest
 
+from tests.patience import WAIT_S
 from tests.pipeline.conftest import CASES, MakeWorld
 from tests.pipeline.world import World, told
 
-WAIT_S: Final = 30.0
 # Ends whoever waits for the table that the test has locked.
 END_WAITING: Final = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_database d ON d.oid = database

@@ -16,6 +16,7 @@ from syncd.errors import FencedError
 from syncd.flow.model import Decision, Plan, Row
 from syncd.flow.ports import Tx
 from syncd.targets.postgres import PostgresTables
+from tests.patience import WAIT_S
 from tests.pipeline.conftest import CASES, MakeWorld
 from tests.pipeline.world import World, told
 
@@ -73,7 +74,7 @@ async def paused_night(
     pause = Pause(monkeypatch, before_write=4)
     night = asyncio.create_task(world.night())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S):
             await pause.reached.wait()
         yield pause, night
     finally:
@@ -114,7 +115,7 @@ async def test_a_second_run_waits_and_is_then_fenced(
     world = await changed(make_world)
     async with paused_night(world, monkeypatch) as (pause, night):
         with pytest.raises(FencedError, match="the lease is held by") as caught:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WAIT_S):
                 await world.night()
         assert exit_codes.of_errors([caught.value]) == 6
         pause.over.set()
@@ -124,7 +125,7 @@ async def test_a_second_run_waits_and_is_then_fenced(
 async def test_a_run_after_another_finds_the_lease_free(make_world: MakeWorld) -> None:
     """The lease is let go at the end, whatever its time to live."""
     world = await make_world(LEGACY, {"cases": CASES}, lease_ttl_s=3600.0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         await world.nights(2)
 
 
@@ -132,7 +133,7 @@ async def test_a_run_that_fails_lets_the_lease_go(make_world: MakeWorld) -> None
     """Whatever ends a run, the next one does not have to wait for the lease."""
     world = await make_world(LEGACY, {"cases": CASES}, lease_ttl_s=3600.0)
     await world.legacy("ALTER TABLE cases RENAME TO kases")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         assert [night.status for night in await world.nights(2)] == ["failed", "failed"]
 
 
@@ -143,7 +144,7 @@ async def test_a_lease_that_was_not_renewed_is_taken_over(make_world: MakeWorld)
         "UPDATE syncd.syncd_lease SET holder = 'dead', epoch = epoch + 1, "
         "expires_at = clock_timestamp() + interval '1 second'"
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         assert told(await world.night()) == {"seen": ROWS, "updated": ROWS}
 
 

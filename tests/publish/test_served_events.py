@@ -8,6 +8,7 @@ import anyio
 import asyncpg
 
 from tests.daemon.process import Place, Served
+from tests.patience import WAIT_S
 
 EVENTS = "events: {to: {kind: notify}, rate_per_s: 1000, poll_s: 0.1}\n"
 
@@ -30,7 +31,7 @@ async def test_a_run_of_the_daemon_is_heard_by_who_listens(tmp_path: Path, pg_ds
     await listener.add_listener("syncd_events", hear)
     with Served(place):
         await place.ask()
-        with anyio.fail_after(30):
+        with anyio.fail_after(WAIT_S):
             await all_heard.wait()
     await listener.close()
     assert {one["event"]["eventType"] for one in heard} == {"office.changed"}

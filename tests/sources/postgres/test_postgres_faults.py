@@ -17,6 +17,7 @@ from syncd.flow.ports import Block
 from syncd.pg.connect import Connections, open_connection
 from syncd.sources import postgres
 from syncd.sources.postgres import PostgresReader, Query
+from tests.patience import WAIT_S
 from tests.sources.postgres.world import (
     INTEGER,
     TEXT,
@@ -123,6 +124,13 @@ async def test_a_scan_that_was_given_up_leaves_the_snapshot_usable(
     assert await statements(admin, "%pg_sleep%") == 0
 
 
+@pytest.fixture
+def never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback that has to be waited for is waited for beyond the patience of a test."""
+    monkeypatch.setattr(postgres, "_ROLLBACK_S_MAX", 10 * WAIT_S)
+
+
+@pytest.mark.usefixtures("never_given_up")
 @pytest.mark.parametrize("rows", [3, 20_000])
 @pytest.mark.parametrize("look", ["scan", "read"])
 async def test_a_consumer_that_fails_on_the_last_block_delays_nothing(
@@ -140,7 +148,7 @@ async def test_a_consumer_that_fails_on_the_last_block_delays_nothing(
         scope.cancel()
         await anyio.lowlevel.checkpoint()
 
-    with anyio.fail_after(3):
+    with anyio.fail_after(WAIT_S):
         async with reader.open([plan]) as snapshot:
             run: Any = getattr(snapshot, look)
             with pytest.raises(DriftError, match="the consumer's own"):
@@ -151,6 +159,7 @@ async def test_a_consumer_that_fails_on_the_last_block_delays_nothing(
             assert (await scan(snapshot, plan)).rows == rows
 
 
+@pytest.mark.usefixtures("never_given_up")
 @pytest.mark.trust
 async def test_a_cancel_at_any_moment_is_quick_and_leaks_nothing(
     admin: Any, make_reader: MakeReader
@@ -167,7 +176,7 @@ async def test_a_cancel_at_any_moment_is_quick_and_leaks_nothing(
                 await snapshot.read(plan, lambda _: anyio.lowlevel.checkpoint(), unexpected)
 
     for step in range(60):
-        with anyio.fail_after(4):
+        with anyio.fail_after(WAIT_S):
             await look(step * 0.002)
     assert reader.connections.size <= postgres.connections_max(2)
     async with reader.open([plan]) as snapshot:
@@ -279,7 +288,7 @@ async def test_more_snapshots_than_connections_take_turns(
         async with reader.open([plan]) as snapshot:
             done.append((await scan(snapshot, plan)).rows)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(WAIT_S):
         async with anyio.create_task_group() as tasks:
             for _ in range(12):
                 tasks.start_soon(look)
