@@ -33,7 +33,7 @@ demo: $(STAMP)  ## run the whole story on this machine, no container and no clou
 
 test: $(STAMP) $(CLOUD) $(MANIFESTS) $(DEBIAN)  ## run every test once, then check the coverage of the pure core
 	@rm -f .coverage .coverage.*
-	@$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=0 tests
+	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report= --cov-fail-under=0 tests
 	@$(MAKE) cover
 
 cover: $(STAMP)  ## check that the pure core is covered wholly, from the last `make test`

@@ -4,18 +4,17 @@ A worker starts one PostgreSQL and a test makes databases in it. ``SYNCD_TEST_DS
 server to use instead; ``SYNCD_TEST_PG`` chooses the programs, for example ``15``.
 """
 
-import asyncio
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
 import hypothesis
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from msgspec import Struct
 
 from syncd import embedded
@@ -70,25 +69,35 @@ def pg_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyServer]:
         embedded.discard(server)
 
 
-@pytest.fixture
-def make_database(pg_server: AnyServer) -> Iterator[Callable[[str], str]]:
-    """Makes empty databases: a suffix in, a DSN out; all are dropped when the test ends.
-
-    It may be called from plain and from async tests: its own loop runs in a thread.
-    """
-    made: list[str] = []
-    with ThreadPoolExecutor(max_workers=1) as thread:
-
-        def make(name_suffix: str) -> str:
-            name = f"t_{uuid.uuid4().hex[:12]}_{name_suffix}"
-            thread.submit(asyncio.run, _create(pg_server.dsn(), name)).result()
-            made.append(name)
-            return pg_server.dsn(name)
-
+@pytest.fixture(scope="session")
+def database_maker(pg_server: AnyServer) -> Iterator["DatabaseMaker"]:
+    """One per worker. It may be used from plain and from async tests: its loop is in a thread."""
+    with start_blocking_portal() as portal:
+        maker = DatabaseMaker(pg_server.dsn(), portal)
         try:
-            yield make
+            yield maker
         finally:
-            thread.submit(asyncio.run, _drop(pg_server.dsn(), made)).result()
+            maker.close()
+
+
+@pytest.fixture
+def make_database(
+    pg_server: AnyServer, database_maker: "DatabaseMaker"
+) -> Iterator[Callable[[str], str]]:
+    """Makes empty databases: a suffix in, a DSN out; all are dropped when the test ends."""
+    made: list[str] = []
+
+    def make(name_suffix: str) -> str:
+        name = f"t_{uuid.uuid4().hex[:12]}_{name_suffix}"
+        database_maker.create(name)
+        made.append(name)
+        return pg_server.dsn(name)
+
+    try:
+        yield make
+    finally:
+        for name in made:
+            database_maker.drop(name)
 
 
 @pytest.fixture
@@ -128,23 +137,37 @@ def shared_dir() -> Path:
     return folder
 
 
-async def _create(admin_dsn: str, name: str) -> None:
-    connection = await asyncpg.connect(admin_dsn)
-    try:
+class DatabaseMaker:
+    """Makes and drops databases over one connection, since a test makes two and is short."""
+
+    def __init__(self, admin_dsn: str, portal: BlockingPortal) -> None:
+        self._dsn = admin_dsn
+        self._portal = portal
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    def create(self, name: str) -> None:
+        """Make an empty database."""
+        self._portal.call(self._create, name)
+
+    def drop(self, name: str) -> None:
+        """Drop it, whoever is connected; may be repeated."""
+        self._portal.call(self._execute, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._portal.call(self._connection.close)
+
+    async def _connected(self) -> "asyncpg.Connection[Any]":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self._dsn)
+        return self._connection
+
+    async def _create(self, name: str) -> None:
         # Copying files is faster than the log for an empty template; the choice came with 15.
-        copying = connection.get_server_version().major >= 15
+        copying = (await self._connected()).get_server_version().major >= 15
         strategy = " STRATEGY file_copy" if copying else ""
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0{strategy}')
-    finally:
-        await connection.close()
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE template0{strategy}')
 
-
-async def _drop(admin_dsn: str, names: list[str]) -> None:
-    if not names:
-        return
-    connection = await asyncpg.connect(admin_dsn)
-    try:
-        for name in names:
-            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    finally:
-        await connection.close()
+    async def _execute(self, statement: str) -> None:
+        await (await self._connected()).execute(statement)

@@ -411,6 +411,6 @@ def test_a_row_that_was_never_looked_at_was_never_ours(step: int) -> None:
 
 _THOROUGH: Final = settings().max_examples > 500
 Nights.TestCase.settings = settings(
-    max_examples=1500 if _THOROUGH else 150, stateful_step_count=30, deadline=None
+    max_examples=1500 if _THOROUGH else 60, stateful_step_count=30, deadline=None
 )
 TestNights = pytest.mark.trust(Nights.TestCase)

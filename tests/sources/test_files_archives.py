@@ -201,10 +201,10 @@ async def test_an_archive_of_many_versions_may_shrink_further_than_a_file(tmp_pa
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
 async def test_small_files_may_shrink_as_much_as_they_like(tmp_path: Path, suffix: str) -> None:
     """Below a MiB the ratio says nothing: a table of blanks is no bomb."""
-    text = b"id,a\n" + b"".join(b"%d,\n" % n for n in range(50_000)) + b" " * 500_000 + b",\n"
+    text = b"id,a\n" + b"".join(b"%d,\n" % n for n in range(5_000)) + b" " * 500_000 + b",\n"
     (tmp_path / f"things.csv{suffix}").write_bytes(COMPRESS[suffix](text))
-    look = await look_at(dump_at(tmp_path, "things.csv", max_ratio=2, batch_rows=9000), PAIRS)
-    assert look.rows == 50_001
+    look = await look_at(dump_at(tmp_path, "things.csv", max_ratio=2, batch_rows=900), PAIRS)
+    assert look.rows == 5_001
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst", ".tar", ".zip"])
