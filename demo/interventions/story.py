@@ -173,7 +173,7 @@ def _same_dump(stage: Stage) -> None:
     stage.say("And an older dump, restored by mistake, is refused until somebody says it is meant:")
     stage.do(MD, "SELECT 1")
     stage.do("", f"COMMENT ON DATABASE {IM} IS '2026-01-01T05:00:00Z'")
-    stage.syncd("run", "--quiet", code=1)
+    stage.syncd("run", "--select", "group", code=1)
     stage.do("", f"COMMENT ON DATABASE {IM} IS '2030-01-01T05:00:00Z'")
 
 
@@ -182,6 +182,7 @@ def _daemon(stage: Stage) -> None:
     stage.say(
         "serve does all this by itself: by the schedule, when a new dump stands there, and when it",
         "is asked, by a signal or over HTTP. Two of them may run; one leads, the other stands by.",
+        "It also sends the events; here is no topic to send them to, so they wait, and it says so.",
     )
     port = _free_port()
     (stage.folder / "service.yaml").write_text(f"http: {{port: {port}}}\n", encoding="utf-8")
