@@ -73,6 +73,13 @@ class Layer(MutableMapping[K, V], Generic[K, V]):
             raise KeyError(key)
         return self.base[key]
 
+    def get(self, key: K, default: Any = None) -> Any:
+        """As ever, without an exception for each key that there is not."""
+        value = self.changes.get(key, self)
+        if value is self:
+            return self.base.get(key, default)
+        return default if value is _GONE else value
+
     def __contains__(self, key: object) -> bool:
         if key in self.changes:
             return self.changes[key] is not _GONE

@@ -17,10 +17,10 @@ class BrokenError(AssertionError):
         self.invariant = invariant
 
 
-def hold(invariant: str, that: object, told: str) -> None:
-    """Raise BrokenError unless ``that``."""
+def hold(invariant: str, that: object, told: str, *values: object) -> None:
+    """Raise BrokenError unless ``that``; only then are ``values`` put into what is told."""
     if not that:
-        raise BrokenError(invariant, told)
+        raise BrokenError(invariant, told.format(*values) if values else told)
 
 
 def is_value(text: str) -> bool:
@@ -63,7 +63,7 @@ class Account:
         columns = zip(self.rule.columns, self.rule.owners, before, self.left, strict=True)
         for name, owner, value, left in columns:
             stood = value == left or owner == "computed" or (value is None and left == _NEVER)
-            hold("I2", stood, f"{self.rule.name}.{name}: an edited row was deleted")
+            hold("I2", stood, "{}.{}: an edited row was deleted", self.rule.name, name)
         if is_soft:
             self.is_marked = True
             return
@@ -74,11 +74,11 @@ class Account:
     def written(self, change: Change, made: Row | str, *, overwrites: bool) -> None:
         """Syncd inserted or updated the row."""
         assert change.after is not None
-        hold("I1", not isinstance(made, str), f"{self.rule.name}: a record that is {made}")
+        hold("I1", not isinstance(made, str), "{}: a record that is {}", self.rule.name, made)
         assert isinstance(made, tuple)
         stored = self.rule.stored(made)
         if change.before is None:
-            hold("I3", not self.is_buried, f"{self.rule.name} {change.key!r}: recreated")
+            hold("I3", not self.is_buried, "{} {!r}: recreated", self.rule.name, change.key)
             self._assert_sent(change.after, stored)
             self.left, self.ours = list(change.after), list(change.after)
             self.is_touched = False
@@ -90,7 +90,7 @@ class Account:
         for at, (value, sent) in enumerate(zip(after, stored, strict=True)):
             is_left_out = self.rule.is_soft and at == self.rule.parent_at and value is None
             is_sent = value == sent or sent is MISSING or is_left_out
-            hold("I1", is_sent, f"{self.rule.name}.{self.rule.columns[at]}: another value")
+            hold("I1", is_sent, "{}.{}: another value", self.rule.name, self.rule.columns[at])
 
     def _updated(self, change: Change, made: Row, stored: Row, *, overwrites: bool) -> None:
         rule, before, after = self.rule, change.before, change.after
@@ -101,14 +101,14 @@ class Account:
             if old == new:
                 continue
             name, owner = f"{rule.name}.{rule.columns[at]}", rule.owners[at]
-            hold("I2", owner not in ("target", "computed"), f"{name}: not syncd's to write")
-            hold("I1", new == stored[at], f"{name}: another value than the source's")
+            hold("I2", owner not in ("target", "computed"), "{}: not syncd's to write", name)
+            hold("I1", new == stored[at], "{}: another value than the source's", name)
             if owner != "source" and not overwrites:
                 unit = rule.group if at in rule.group else (at,)
                 stood = all(before[member] == left[member] for member in unit)
-                hold("I2", stood, f"{name}: an edit was overwritten")
+                hold("I2", stood, "{}: an edit was overwritten", name)
                 stays = owner == "initial" and is_edited
-                hold("I2", not stays, f"{name}: written after an edit of the row")
+                hold("I2", not stays, "{}: written after an edit of the row", name)
             self.left[at] = self.ours[at] = new
 
     def _is_edited(self, row: Row, made: Row) -> bool:
@@ -136,7 +136,7 @@ class Account:
     ) -> None:
         """I1: the row is there unless staff deleted it, and what is not theirs is the source's."""
         if target is None:
-            hold("I1", self.is_buried, f"{name} {key!r}: lost")
+            hold("I1", self.is_buried, "{} {!r}: lost", name, key)
             return
         hold("I1", not self.is_marked, "a row of the source is still marked as deleted")
         if target == made:

@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from syncd.flow.model import PARKED, Counts, Entry, Outcome, Row, State
 from tests.memory.ledger import is_aside
@@ -136,15 +137,15 @@ class Checker:
     # -- commits -----------------------------------------------------------------------------
 
     def _committed(self, event: Committed) -> None:
-        hold("I6", not event.unlocked, f"{event.unlocked} were written and not locked")
+        hold("I6", not event.unlocked, "{} were written and not locked", event.unlocked)
         if event.refused:
             often = max(Counter(event.refused).values())
-            hold("I14", often <= 2, f"a batch was refused {often} times")
-        hold("I9", event.epoch == event.current, f"{event.who} wrote under an old epoch")
+            hold("I14", often <= 2, "a batch was refused {} times", often)
+        hold("I9", event.epoch == event.current, "{} wrote under an old epoch", event.who)
         # A first load takes two batches in a transaction; nothing else does.
         most = self.setup.batch_rows * (1 if any(old for _, _, old, _ in event.entries) else 2)
-        hold("I14", len(event.recorded) <= most, f"{len(event.recorded)} rows in a batch")
-        hold("I14", event.open <= self.setup.writers, f"{event.open} transactions side by side")
+        hold("I14", len(event.recorded) <= most, "{} rows in a batch", len(event.recorded))
+        hold("I14", event.open <= self.setup.writers, "{} transactions side by side", event.open)
         look = self.looks[event.who]
         after = {(self._names[e], key): entry for e, key, _, entry in event.entries}
         before = {(self._names[e], key): entry for e, key, entry, _ in event.entries}
@@ -191,7 +192,7 @@ class Checker:
         if after.state in (State.ORPHAN_KEPT, State.QUARANTINED):
             account = self.accounts[name].get(key)
             is_theirs = account is not None and account.is_touched
-            hold("I1", is_theirs, f"{name} {key!r} is {after.state}, and nobody touched it")
+            hold("I1", is_theirs, "{} {!r} is {}, and nobody touched it", name, key, after.state)
 
     def _together(
         self,
@@ -235,7 +236,7 @@ class Checker:
         recorded: Sequence[tuple[str, bytes]],
     ) -> None:
         """I6, I8: one unit for what was recorded, and it says exactly that."""
-        hold("I6", len(event.units) == bool(recorded), f"{len(event.units)} units")
+        hold("I6", len(event.units) == bool(recorded), "{} units", len(event.units))
         for run_id, entity_id, unit_id, _, unit in event.units:
             name = self._names[entity_id]
             hold("I6", (run_id, entity_id, unit_id) not in self._unit_ids, "a unit counts twice")
@@ -266,10 +267,10 @@ class Checker:
             account.deleted(change.before)
             return
         row = look.rows[change.table].get(change.key)
-        hold("I4", row is not None, f"{change.table} {change.key!r}: written without a source")
+        hold("I4", row is not None, "{} {!r}: written without a source", change.table, change.key)
         assert row is not None
         parent = self._parent_state(rule, row)
-        hold("I4", rule.is_soft or parent, f"{change.key!r}: written before its parent")
+        hold("I4", rule.is_soft or parent, "{!r}: written before its parent", change.key)
         account.written(change, rule.make(row), overwrites=self.setup.on_conflict == "source_wins")
 
     def _seen_again(self, look: Look, name: str, key: bytes, entry: Entry) -> None:
@@ -288,21 +289,28 @@ class Checker:
         """I10, told from the looks alone."""
         where = f"{name} {key!r}"
         rows, known = look.rows[name], look.remembered[name]
-        hold("I10", name not in look.looked.failed, f"{where}: deleted by a look that failed")
-        hold("I10", key not in rows, f"{where}: deleted, and the source has it")
-        hold("I10", self.setup.deletes != "report", f"{where}: deleted, and only to be told")
-        hold("I10", key not in self._rejected[name], f"{where}: deleted, and rejected")
+        hold("I10", name not in look.looked.failed, "{}: deleted by a look that failed", where)
+        hold("I10", key not in rows, "{}: deleted, and the source has it", where)
+        hold("I10", self.setup.deletes != "report", "{}: deleted, and only to be told", where)
+        hold("I10", key not in self._rejected[name], "{}: deleted, and rejected", where)
         usable = len(look.looked.rows[name]) - look.unread[name] - len(look.twice[name])
-        hold("I10", usable > 0, f"{where}: deleted by an empty look")
+        hold("I10", usable > 0, "{}: deleted by an empty look", where)
         if key in self._approved[name]:
             return
         missing = known - rows.keys() - self._rejected[name] - self._approved[name]
-        hold("I10", not look.unread[name], f"{where}: deleted beside rows without a key")
+        hold("I10", not look.unread[name], "{}: deleted beside rows without a key", where)
         is_many = len(missing) > self.setup.hold_rows
         is_most = len(missing) * 100 > self.setup.hold_percent * len(known)
-        hold("I10", not (is_many and is_most), f"{where}: {len(missing)} of {len(known)} at once")
+        hold(
+            "I10",
+            not (is_many and is_most),
+            "{}: {} of {} at once",
+            where,
+            len(missing),
+            len(known),
+        )
         missed = self._missed(name, key)
-        hold("I10", missed >= self.setup.confirm_runs, f"{where}: missed {missed} times only")
+        hold("I10", missed >= self.setup.confirm_runs, "{}: missed {} times only", where, missed)
 
     def _missed(self, name: str, key: bytes) -> int:
         """How many of the newest looks, one after the other, were whole and lacked the key.
@@ -321,14 +329,14 @@ class Checker:
     # -- what runs say -----------------------------------------------------------------------
 
     def _told(self, event: Told) -> None:
-        hold("I13", not any(map(is_value, event.words)), f"a value in {event.words}")
-        hold("I14", event.findings <= 5, f"{event.findings} findings are kept")
+        hold("I13", not any(map(is_value, event.words)), "a value in {}", event.words)
+        hold("I14", event.findings <= 5, "{} findings are kept", event.findings)
         if event.holder not in ("", event.who):
             raise BrokenError("I9", f"{event.who}: closed after {event.holder} came")
         if event.status != "completed":
             return
         look, name, counts = self.looks[event.who], event.entity, event.counts
-        hold("I10", name not in look.looked.failed, f"{name}: done, and its look had failed")
+        hold("I10", name not in look.looked.failed, "{}: done, and its look had failed", name)
         seen = counts["seen"]
         total = sum(counts.values()) - seen
         if seen != total or min(counts.values()) < 0:
@@ -337,7 +345,7 @@ class Checker:
         # One that has gone since is told as absent.
         made = self._made.get((event.run_id, name), set()) & look.rows[name].keys()
         is_told = all(given[key] is not Outcome.UNCHANGED for key in made)
-        hold("I8", is_told, f"{name}: what this run inserted counts as unchanged")
+        hold("I8", is_told, "{}: what this run inserted counts as unchanged", name)
         outcomes = list(self._outcomes.get((event.run_id, name), {}).values())
         for word in _COUNTED:
             aside = self._aside(look, name, given) if word == Outcome.WAITING else 0
@@ -404,10 +412,10 @@ class Checker:
         ends = [e for e in events[quiet_from:] if isinstance(e, Told | Stopped)]
         for end in ends:
             ended = isinstance(end, Told) and end.status == "completed"
-            hold("I15", ended, f"a quiet night ended badly: {end}")
+            hold("I15", ended, "a quiet night ended badly: {}", end)
         last = next(i for i in range(len(events) - 1, -1, -1) if isinstance(events[i], Looked))
         writes = [e for e in events[last:] if isinstance(e, Committed) and (e.changes or e.marks)]
-        hold("I15", not writes, f"the last quiet night wrote {writes[:1]}")
+        hold("I15", not writes, "the last quiet night wrote {}", writes[:1])
         look = self.looks[events[last].who]  # type: ignore[union-attr]
         for name, rule in self.rules.items():
             self.assert_in_step(name, look, finally_=True)
@@ -427,7 +435,7 @@ class Checker:
         if entry is not None and entry.state is State.QUARANTINED:
             return
         is_theirs = is_kept or not account.is_ours(row)
-        hold("I1", is_theirs, f"{name} {key!r}: deleted at the source, and still there")
+        hold("I1", is_theirs, "{} {!r}: deleted at the source, and still there", name, key)
 
     def _account(self, change: Change) -> Account:
         accounts = self.accounts[change.table]
@@ -444,7 +452,7 @@ def _sum(counts: Sequence[Counts]) -> dict[str, int]:
     """What is counted, without zeros."""
     total: dict[str, int] = {}
     for one in counts:
-        for word, rows in one.as_dict().items():
+        for word, rows in zip(Counts.__struct_fields__, astuple(one), strict=True):
             if rows:
                 total[word] = total.get(word, 0) + rows
     return {word: rows for word, rows in total.items() if rows}

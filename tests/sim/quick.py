@@ -43,6 +43,7 @@ NAME: Final = "parents"
 NUMBERS: Final = (1, 2, 3)
 _STEPS_MAX: Final = 24
 _SWITCHES_MAX: Final = 5000
+_STEPS_OF_A_NIGHT_MAX: Final = 5000
 _LEASE: Final = Lease("quick", "one", 1)
 _HASHER: Final = Hasher(b"a key of sixteen bytes or more")
 
@@ -82,13 +83,15 @@ class QuickStore(Store):
 
     def __init__(self, step: Callable[[str], None], stands: Callable[[MemoryTx], None]) -> None:
         super().__init__()
+        self.has_others = False
         self.strike = step
         self._stands = stands
 
     async def point(self, step: str) -> None:
-        """A step, at which others may go first."""
+        """A step, at which others may go first, where there are any."""
         self.strike(step)
-        await _switch()
+        if self.has_others:
+            await _switch()
 
     async def wait(self, most_s: float) -> float:
         """Somebody else goes on; a lock that is not free soon is given up."""
@@ -207,18 +210,21 @@ class QuickWorld:
             key: Read(key, row, crc32(repr(row).encode()) or 1) for key, row in self._keyed(rows)
         }
         suspects, absent, remembered = self._survey(reads)
+        had_held = bool(self.store.state.held.get(1))
+        is_needed = bool(suspects or absent or had_held)
+        if not is_needed:
+            return
         applier = self._applier(position)
         half = self.schedule.setup.batch_rows
         batches = [suspects[at : at + half] for at in range(0, len(suspects), half)]
         # The second time they come late: two at once for a new key is what a run never does.
         for _ in range(2 if night.dump == "twice" else 1):
             self._drive([applier.apply([reads[key] for key in batch]) for batch in batches])
-        had_held = bool(self.store.state.held.get(1))
         held = self._remove(applier, absent, len(rows), remembered)
         again = sorted(set(applier.tally.again))
         for key in again:
             self._drive([applier.apply([reads[key]])])
-        if night.dump != "twice" and (suspects or absent or had_held):
+        if night.dump != "twice":
             self._tell(who, applier, len(rows), len(reads) - len(suspects), suspects, absent, held)
 
     def _survey(self, reads: dict[bytes, Read]) -> tuple[list[bytes], list[bytes], int]:
@@ -297,14 +303,16 @@ class QuickWorld:
 
     def _drive(self, tasks: list[Coroutine[Any, Any, None]]) -> None:
         """Run coroutines to their ends, in any order; at the first error all are dropped."""
-        chance, switches = self._chance, 0
+        chance, switches, store = self._chance, 0, self.store
+        store.has_others = len(tasks) > 1
         try:
             while tasks:
-                at = int(chance() * len(tasks)) if len(tasks) > 1 else 0
+                at = int(chance() * len(tasks)) if store.has_others else 0
                 try:
                     tasks[at].send(None)
                 except StopIteration:
                     del tasks[at]
+                    store.has_others = len(tasks) > 1
                 switches += 1
                 hold("I15", switches < _SWITCHES_MAX, "it does not get on")
         finally:
@@ -313,6 +321,7 @@ class QuickWorld:
 
     def _step(self, what: str) -> None:
         self.steps += 1
+        hold("I15", self.steps < _STEPS_OF_A_NIGHT_MAX, "it does not get on")
         at = self._befalls.get(self.steps)
         if at is not None:
             self._befall(at.act, what)
