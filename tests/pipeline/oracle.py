@@ -21,11 +21,12 @@ class Oracle:
     def __init__(self) -> None:
         self.left: dict[int, dict[int, object]] = {}
         self.ours: dict[int, dict[int, object]] = {}
-        self.buried: set[int] = set()  # rows of ours that staff deleted
+        self.linked: set[int] = set()  # records that a look has found beside a row
+        self.buried: set[int] = set()  # rows of such records that staff deleted
 
     def staff_deleted(self, key: int) -> None:
-        """Staff deleted a row; if any of it was ours it must stay away."""
-        if self.left.get(key):
+        """Staff deleted a row; if it ever stood beside its record it must stay away."""
+        if self.left.get(key) or key in self.linked:
             self.buried.add(key)
 
     def staff_created(self, key: int) -> None:
@@ -55,11 +56,14 @@ class Oracle:
                 stood = self.left.pop(key, None) == dict(enumerate(before[key]))
                 assert stood, f"{key}: an edited row was deleted"
                 self.ours.pop(key, None)
+                self.linked.discard(key)
             elif key not in before:
                 assert key not in self.buried, f"{key}: recreated"
                 assert after[key] == source.get(key), f"{key}: inserted something else"
                 self.left[key], self.ours[key] = (dict(enumerate(after[key])) for _ in range(2))
             elif key not in unlooked:
+                if key in source:
+                    self.linked.add(key)
                 self._updated(key, source.get(key), before[key], after[key])
             else:
                 assert after[key] == before[key], f"{key}: written without a look"
