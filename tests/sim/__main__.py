@@ -3,6 +3,8 @@
     python -m tests.sim --schedules 20000 --full 500 --seed 1 --canaries --report sim.json
     python -m tests.sim --again "full 1234"        # a seed that failed, made small
     python -m tests.sim --again 'full {"chance": ...}'
+    python -m tests.sim --plots 20 --first-plot 0  # all orders of so many plots (interleavings.py)
+    python -m tests.sim --again 'order {"plot": ...}'
 
 Ends with 1 when an invariant was broken or a canary was missed, and says how to repeat it.
 """
@@ -28,6 +30,8 @@ from tests.sim.hunt import (
     series,
     shrink,
 )
+from tests.sim.interleavings import Broken, Explored, explore, plots
+from tests.sim.interleavings import again as again_in_order
 from tests.sim.schedule import decode, encode
 
 
@@ -40,6 +44,7 @@ class Report(msgspec.Struct, frozen=True):
     series: list[Series]
     canaries: list[Found]
     missed: list[str]
+    explored: Explored
 
 
 def main(arguments: list[str]) -> int:
@@ -58,18 +63,26 @@ def main(arguments: list[str]) -> int:
     for name in chosen:
         canaries.append(find(CANARIES[name], asked.seed, asked.canary_schedules))
         _say(_line(canaries[-1]))
+    explored = explore(plots()[asked.first_plot :][: asked.plots])
+    if asked.plots:
+        _say(_orders(explored))
     missed = [found.name for found in canaries if not found.schedules]
     seconds = round(time.monotonic() - begun_s, 1)
-    report = Report(asked.seed, _commit(), seconds, played, canaries, missed)
+    report = Report(asked.seed, _commit(), seconds, played, canaries, missed, explored)
     if asked.report:
         text = msgspec.json.format(msgspec.json.encode(report), indent=2)
         Path(asked.report).write_bytes(text + b"\n")
-    return 1 if missed or any(one.broken for one in played) else 0
+    return 1 if missed or explored.broken or any(one.broken for one in played) else 0
 
 
 def again(what: str) -> int:
     """Play a kept line, or a seed and what is left of it when it is made small."""
     name, _, rest = what.partition(" ")
+    if name == "order":
+        one = msgspec.json.decode(rest, type=Broken)
+        told = again_in_order(one.plot, one.order)
+        _say(told or "it holds")
+        return 1 if told else 0
     driver = DRIVERS[name]
     schedule = driver.draw(int(rest)) if rest.isdigit() else decode(rest)
     told = driver.broken(schedule)
@@ -87,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--canaries", action="store_true", help="plant every fault")
     parser.add_argument("--only", action="append", choices=sorted(CANARIES), help="one fault")
     parser.add_argument("--canary-schedules", type=int, default=CANARY_SCHEDULES_MAX)
+    parser.add_argument("--plots", type=int, default=0, help="plots of which to play all orders")
+    parser.add_argument("--first-plot", type=int, default=0, help="the first of them, from 0")
     parser.add_argument("--report", help="write a JSON report to this file")
     parser.add_argument("--again", help='"quick SEED", "full SEED" or a kept line')
     return parser
@@ -101,6 +116,14 @@ def _told(played: Series) -> str:
             f'  repeat: python -m tests.sim --again "{one.driver} {one.seed}"',
             f"  keep in tests/sim/regressions.txt: {one.line}",
         ]
+    return "\n".join(lines)
+
+
+def _orders(explored: Explored) -> str:
+    said = f"{explored.plots} plots, {explored.orders:,} orders of them, {explored.steps:,} steps"
+    lines = [f"{said}, {len(explored.broken)} broke"]
+    for one in explored.broken:
+        lines += [f"  {one.told}", f"  repeat: python -m tests.sim --again '{one.line}'"]
     return "\n".join(lines)
 
 

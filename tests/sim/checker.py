@@ -154,9 +154,13 @@ class Checker:
                 look.noted.add((name, key))
             self._entry(look, name, key, before[name, key], entry)
         recorded = [(self._names[e], key) for e, key in event.recorded]
+        given = {
+            where: self._given(look, before.get(where), after.get(where) or self._entry_of(where))
+            for where in recorded
+        }
         changed = {(c.table, c.key) for c in event.changes}
-        self._together(event, after, recorded, changed)
-        self._unit(event, after, recorded)
+        self._together(event, given, changed)
+        self._unit(event, given)
         for change in event.changes:
             self._changed(look, change)
             if change.before is None and event.units:
@@ -170,7 +174,19 @@ class Checker:
         for name, key in recorded:
             entry = after[name, key]
             assert entry is not None
-            self._seen_again(look, name, key, entry)
+            if given[name, key] is not Outcome.STALE:
+                self._seen_again(look, name, key, entry)
+
+    def _entry_of(self, where: tuple[str, bytes]) -> Entry:
+        return self.entries[where[0]][where[1]]
+
+    @staticmethod
+    def _given(look: Look, before: Entry | None, after: Entry) -> Outcome:
+        """The outcome that an entry was given; an absence that is old news leaves it as it was."""
+        if before == after and look.looked.position < after.position:
+            return Outcome.STALE
+        assert after.outcome is not None
+        return after.outcome
 
     def _entry(
         self, look: Look, name: str, key: bytes, before: Entry | None, after: Entry | None
@@ -197,8 +213,7 @@ class Checker:
     def _together(
         self,
         event: Committed,
-        after: Mapping[tuple[str, bytes], Entry | None],
-        recorded: Sequence[tuple[str, bytes]],
+        given: Mapping[tuple[str, bytes], Outcome],
         changed: set[tuple[str, bytes]],
     ) -> None:
         """I4, I6: every change has its entry, its line and its event, and the other way round."""
@@ -209,18 +224,17 @@ class Checker:
         for where in written:
             loaded = event.units[0][4].present.inserted if event.units else 0
             is_loaded = where not in told and loaded > 0
-            if where not in recorded or (where not in told and not is_loaded):
+            if where not in given or (where not in told and not is_loaded):
                 raise BrokenError("I6", f"{where} was written without an entry or a line")
-        for where in recorded:
-            entry = after.get(where) or self.entries[where[0]][where[1]]
-            if entry.outcome is Outcome.DELETED and where not in written:
+        for where, outcome in given.items():
+            if outcome is Outcome.DELETED and where not in written:
                 raise BrokenError("I6", f"{where} counts as deleted, and stands")
             if where in told and told[where].outcome in (Outcome.INSERTED, Outcome.LINKED):
                 hold("I6", self._is_there(event, where), "what counts as inserted is not there")
         for where, line in told.items():
             applied = line.outcome in _APPLIED
             wanted = applied and bool(self.setup.event) and where[0] == "parents"
-            if where not in recorded or (where in events) != wanted:
+            if where not in given or (where in events) != wanted:
                 raise BrokenError("I6", f"the entry or the event of {where}")
 
     def _is_there(self, event: Committed, where: tuple[str, bytes]) -> bool:
@@ -229,31 +243,24 @@ class Checker:
                 return change.after is not None
         return self._row_of(*where) is not None
 
-    def _unit(
-        self,
-        event: Committed,
-        after: Mapping[tuple[str, bytes], Entry | None],
-        recorded: Sequence[tuple[str, bytes]],
-    ) -> None:
+    def _unit(self, event: Committed, given: Mapping[tuple[str, bytes], Outcome]) -> None:
         """I6, I8: one unit for what was recorded, and it says exactly that."""
-        hold("I6", len(event.units) == bool(recorded), "{} units", len(event.units))
+        hold("I6", len(event.units) == bool(given), "{} units", len(event.units))
         for run_id, entity_id, unit_id, _, unit in event.units:
             name = self._names[entity_id]
             hold("I6", (run_id, entity_id, unit_id) not in self._unit_ids, "a unit counts twice")
             self._unit_ids.add((run_id, entity_id, unit_id))
-            given: dict[str, int] = {}
+            gave: dict[str, int] = {}
             redone: dict[str, int] = {}
             outcomes = self._outcomes.setdefault((run_id, name), {})
-            for where in recorded:
-                entry = after.get(where) or self.entries[name][where[1]]
-                assert entry.outcome is not None
-                given[entry.outcome] = given.get(entry.outcome, 0) + 1
+            for where, outcome in given.items():
+                gave[outcome] = gave.get(outcome, 0) + 1
                 earlier = outcomes.get(where[1])
                 if earlier is not None:
                     redone[earlier] = redone.get(earlier, 0) + 1
-                outcomes[where[1]] = entry.outcome
+                outcomes[where[1]] = outcome
             for counts, wanted, word in (
-                ((unit.present, unit.absent), given, "given"),
+                ((unit.present, unit.absent), gave, "given"),
                 ((unit.present_redone, unit.absent_redone), redone, "redone"),
             ):
                 said = _sum(counts)

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from tests.trust import seed
@@ -73,6 +74,35 @@ class Canaries(Struct, frozen=True):
         ]
         found = [one["schedules"] for one in report["canaries"] if one["schedules"]]
         return Gained({"canaries": len(found), "schedules": sum(found)}, failures)
+
+
+class Orders(Struct, frozen=True):
+    """All orders of so many plots of ``tests.sim.interleavings``; each round has the next ones."""
+
+    def calls(self, ask: Ask) -> list[Call]:
+        share, found = -(-ask.count // ask.workers), list[Call]()
+        for at in range(0, ask.count, share):
+            report, count = ask.folder / f"{at}.json", min(share, ask.count - at)
+            words = ("--plots", f"{count}", "--first-plot", f"{ask.before + at}")
+            found.append(Call(("-m", "tests.sim", *words, "--report", str(report)), report))
+        return found
+
+    def gained(self, call: Call, said: Said) -> Gained:
+        report: Any = decoded(call)
+        if said.code not in _ENDED or report is None:
+            return broken_down(call, said)
+        explored = report["explored"]
+        failures = [
+            Failure(one["told"][:TOLD_MAX], f"python -m tests.sim --again '{_order(one)}'")
+            for one in explored["broken"]
+        ]
+        plots = explored["plots"] - len({failure.repeat for failure in failures})
+        return Gained({"plots": plots, "orders": explored["orders"]}, failures)
+
+
+def _order(broken: dict[str, Any]) -> str:
+    """What ``--again`` plays."""
+    return f"order {msgspec.json.encode(broken).decode()}"
 
 
 class Fuzzed(Struct, frozen=True):
