@@ -14,7 +14,7 @@ from tests.pipeline.oracle import Cells, Oracle
 from tests.pipeline.world import World, told
 
 THOROUGH: Final = os.environ.get("SYNCD_HYPOTHESIS_PROFILE") == "trust"
-WALKS: Final = 40 if THOROUGH else 4
+WALKS: Final = 16 if THOROUGH else 4
 NIGHTS: Final = 25 if THOROUGH else 8
 IDS: Final = 12
 EVERYTHING: Final = "SELECT id, a, b FROM cases ORDER BY id"

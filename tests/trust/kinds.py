@@ -13,6 +13,8 @@ from tests.trust.campaign import TOLD_MAX, Ask, Call, Failure, Gained, Said, bro
 
 PROFILE: Final = {"SYNCD_HYPOTHESIS_PROFILE": "trust"}
 CANARY_SCHEDULES: Final = 20_000
+# "**nothing**", or "nothing" and a reason; a test may have the word in its name.
+_BY_NOTHING: Final = re.compile(r"(\*\*)?nothing(\*\*|\s|$)")
 _ENDED: Final = (0, 1)  # well, and with something found
 
 
@@ -191,7 +193,7 @@ class Planted(Struct, frozen=True):
         failures = [
             Failure(_survived(name, said.words), f"python -m {self.module} {name}")
             for name, by in told
-            if "nothing" in by
+            if _BY_NOTHING.match(by)
         ]
         return Gained({"faults": len(told) - len(failures)}, failures)
 

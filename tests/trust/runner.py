@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tests.conftest import REPOSITORY
-from tests.trust.campaign import Ask, Call, Campaign, Gained, Record, Said
+from tests.trust.campaign import TOLD_MAX, Ask, Call, Campaign, Failure, Gained, Record, Said
 from tests.trust.report import NIGHT, Report
 
 WORDS_BYTES_MAX: Final = 65_536  # of what a process says
@@ -50,10 +50,16 @@ class Runner:
         """
         left = [one for one in campaigns if not self._is_over(one)]
         for at, campaign in enumerate(left):
+            goal = self._goal(campaign)
+            wanted = campaign.wanted or f"{goal:,}"
+            self._told(f"{at + 1} of {len(left)}, {campaign.name}: {wanted} {campaign.unit}")
             shares = sum(one.share for one in left[at:])
             spare_s = self._left_s()
             mine_s = None if spare_s is None else spare_s * campaign.share / shares
             self._campaign(campaign, mine_s)
+
+    def _goal(self, campaign: Campaign) -> int:
+        return campaign.night if self._report.column == NIGHT else campaign.ci
 
     def _is_over(self, campaign: Campaign) -> bool:
         known = self._report.campaigns.get(campaign.name)
@@ -64,7 +70,7 @@ class Runner:
 
     def _campaign(self, campaign: Campaign, budget_s: float | None) -> None:
         """Rounds, until there is nothing left to do or no time to do it in."""
-        goal = campaign.night if self._report.column == NIGHT else campaign.ci
+        goal = self._goal(campaign)
         new = Record(campaign.what, campaign.unit, goal, campaign.wanted)
         record = self._report.campaigns.setdefault(campaign.name, new)
         begun_s = time.monotonic()
@@ -85,11 +91,21 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="syncd-trust-") as folder:
             report = self._report
             ask = Ask(report.seed, record.rounds, count, record.asked, report.workers, Path(folder))
-            calls, gained = campaign.kind.calls(ask), Gained()
-            for call, said in zip(calls, run(calls, campaign.seconds_max), strict=True):
-                gained.add(campaign.kind.gained(call, said))
+            try:
+                gained = self._gained(campaign, ask)
+            except Exception as error:  # noqa: BLE001 - one that is broken must not stop the others
+                again = f"python -m tests.trust --only {campaign.name} --seed {report.seed}"
+                told = f"{type(error).__name__}: {error}"[:TOLD_MAX]
+                gained = Gained(failures=[Failure(told, again)])
         seconds = time.monotonic() - begun_s
         record.add(count, gained, seconds, _processor_s() - used_s)
+
+    @staticmethod
+    def _gained(campaign: Campaign, ask: Ask) -> Gained:
+        calls, gained = campaign.kind.calls(ask), Gained()
+        for call, said in zip(calls, run(calls, campaign.seconds_max), strict=True):
+            gained.add(campaign.kind.gained(call, said))
+        return gained
 
 
 def line(name: str, record: Record) -> str:

@@ -19,7 +19,7 @@ from tests.trust import __main__ as command
 from tests.trust import page, runner
 from tests.trust.campaign import Ask, Call, Campaign, Failure, Gained, Record, Said, broken_down
 from tests.trust.catalogue import CAMPAIGNS
-from tests.trust.kinds import Canaries, Cells, Fuzzed, Planted, Schedules, Suite
+from tests.trust.kinds import Canaries, Cells, Fuzzed, Orders, Planted, Schedules, Suite
 from tests.trust.report import Report, ResumeError, read
 from tests.trust.runner import Runner
 
@@ -243,10 +243,48 @@ def test_a_failed_case_and_a_failed_cell_are_failures(tmp_path: Path) -> None:
     assert gained.failures[0].told == "tx.commit=kill: lost"
 
 
+def test_an_order_that_breaks_is_told_with_what_plays_it_again(tmp_path: Path) -> None:
+    """A plot counts where none of its orders broke; plots are shared out without a gap."""
+    ask = Ask(1, 0, 30, 30, 2, tmp_path)
+    words = [call.words[2:6] for call in Orders().calls(ask)]
+    assert words == [
+        ("--plots", "15", "--first-plot", "30"),
+        ("--plots", "15", "--first-plot", "45"),
+    ]
+    broken = {"told": "I1: lost", "plot": {"fault": "kill"}, "order": [2, 0]}
+    explored = {"plots": 2, "orders": 9, "steps": 99, "broken": [broken]}
+    gained = Orders().gained(of(tmp_path, {"seed": 1, "explored": explored}), Said(1, ""))
+    assert gained.counts == {"plots": 1, "orders": 9}
+    assert "--again 'order {" in gained.failures[0].repeat
+
+
+def test_a_campaign_that_cannot_even_be_asked_stops_no_other(tmp_path: Path) -> None:
+    """What is wrong with one of them is its failure."""
+
+    class Unfit(Struct, frozen=True):
+        def calls(self, ask: Ask) -> list[Call]:
+            raise ImportError(f"the catalogue of {ask.number} is broken")
+
+        def gained(self, call: Call, said: Said) -> Gained:
+            raise NotImplementedError
+
+    kind, told = Noted(tmp_path / "noted"), list[str]()
+    unfit = Campaign("unfit", "what", "units", 10, 1000, Unfit(), size=4)
+    report = Report.begin("ci", 7, 1)
+    Runner(report, tmp_path / "r.json", told.append).run([unfit, campaign(kind)])
+    (failure,) = report.campaigns["unfit"].failures
+    assert failure.told == "ImportError: the catalogue of 0 is broken"
+    assert failure.repeat == "python -m tests.trust --only unfit --seed 7"
+    assert report.campaigns["one"].reached == 10
+    assert told[0].startswith("1 of 2, unfit: ")
+    assert [line for line in told if line.startswith("2 of 2, one: ")]
+
+
 def test_a_planted_fault_that_survives_is_a_failure() -> None:
     """The line that a module writes for each is taken apart."""
     words = "| fault | what is wrong | found by | seconds |\n|---|---|---|---|\n"
-    words += "| a | x | flow/test_a.py::test_b | 1.0 |\n| b | y | **nothing** | 2.0 |\n"
+    words += "| a | x | flow/test_a.py::test_it_deletes_nothing | 1.0 |\n"
+    words += "| b | y | **nothing** | 2.0 |\n"
     kind = CAMPAIGNS["faults"].kind
     assert isinstance(kind, Planted)
     gained = kind.gained(Call(()), Said(1, words))
