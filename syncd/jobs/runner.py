@@ -17,6 +17,7 @@ from syncd.flow.keys import display_key
 from syncd.flow.model import Counts, Plan, Shape
 from syncd.flow.pipeline import Ended, Entity, Ground, Pass, foremost
 from syncd.flow.ports import Decisions, Lease, Noting, Snapshot, Source, Unit
+from syncd.ledger.lineage import has_another_history
 from syncd.ledger.reviews import Decided
 from syncd.ledger.runs import Closing, Pinned, Started
 from syncd.logs import Log
@@ -110,6 +111,7 @@ class Runner:
             self._meter.run_begun(started.run_id)
             _log.info("run_started", attempt=started.attempt)
             await failpoint("run.started")
+            await self._see_history(lease)
             decided = await self._decided(prepared)
             report = await self._pass(
                 prepared, started, self._shores(lease), select,
@@ -122,6 +124,14 @@ class Runner:
             self._meter.run_done(report.status, report.seconds)
             _log.info("run_ended", status=report.status, seconds=report.seconds)
         return report
+
+    async def _see_history(self, lease: Lease) -> None:
+        """Tell of a target that may have lost its last commits; this run finds what they were."""
+        site = self._site
+        if await site.retry(
+            lambda: has_another_history(site.connections, site.config.ledger.schema, lease)
+        ):
+            _log.warning("target_rewound")
 
     async def _decided(self, prepared: Prepared) -> Sequence[Decided]:
         """What operators decided for the source since the last run, or before one that ended."""

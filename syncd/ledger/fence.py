@@ -1,7 +1,8 @@
 """The fence: what a run notes of itself stands only while its lease is the newest one.
 
 The epoch is checked under FOR KEY SHARE in the transaction that writes. A takeover waits until
-that has ended, and whatever is begun after a takeover is refused.
+that has ended, and whatever is begun after a takeover is refused. The holder is checked beside it:
+a standby that was promoted without the last commits counts the same epochs a second time (case 16).
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +15,9 @@ from syncd.ledger.schema_sql import in_schema
 from syncd.pg.connect import Connections
 from syncd.pg.errors import translate
 
-FENCE: Final = "SELECT 1 FROM syncd_lease WHERE pipeline = $1 AND epoch = $2 FOR KEY SHARE"
+FENCE: Final = """
+SELECT 1 FROM syncd_lease WHERE pipeline = $1 AND epoch = $2 AND holder = $3 FOR KEY SHARE
+"""
 
 
 def taken_over(lease: Lease) -> FencedError:
@@ -36,6 +39,7 @@ async def fenced(
     with translate(doing):
         async with connections.acquire() as connection, connection.transaction():
             fence = in_schema(schema, FENCE)
-            if await connection.fetchval(fence, lease.pipeline, lease.epoch) is None:
+            held = await connection.fetchval(fence, lease.pipeline, lease.epoch, lease.holder)
+            if held is None:
                 raise taken_over(lease)
             yield connection

@@ -176,7 +176,8 @@ class PostgresLedger:
     @asynccontextmanager
     async def _fenced(self, lease: Lease, *, patient: bool) -> AsyncIterator[PgTx]:
         async with transaction(self._connections, patient=patient) as tx:
-            if await tx.connection.fetchval(self._sql(FENCE), lease.pipeline, lease.epoch) is None:
+            fence = (self._sql(FENCE), lease.pipeline, lease.epoch, lease.holder)
+            if await tx.connection.fetchval(*fence) is None:
                 raise taken_over(lease)
             tx.epoch = lease.epoch
             await failpoint("ledger.fenced")

@@ -28,10 +28,13 @@ WHERE syncd_lease.expires_at < clock_timestamp()
 RETURNING epoch
 """
 _KEEP = """
-UPDATE syncd_lease SET expires_at = clock_timestamp() + make_interval(secs => $3)
-WHERE pipeline = $1 AND epoch = $2
+UPDATE syncd_lease SET expires_at = clock_timestamp() + make_interval(secs => $4)
+WHERE pipeline = $1 AND epoch = $2 AND holder = $3
 """
-_RELEASE = "UPDATE syncd_lease SET expires_at = '-infinity' WHERE pipeline = $1 AND epoch = $2"
+_RELEASE = """
+UPDATE syncd_lease SET expires_at = '-infinity'
+WHERE pipeline = $1 AND epoch = $2 AND holder = $3
+"""
 _LEASE = """
 SELECT holder, epoch, expires_at > clock_timestamp() AS held,
        extract(epoch FROM expires_at - clock_timestamp())::float AS left_s
@@ -231,9 +234,8 @@ class Runs:
 
     async def keep(self, lease: Lease, ttl_s: float) -> None:
         """Put off the lease's end; raises FencedError when it is not ours any more."""
-        done = await self._execute(
-            "keeping the lease", self._sql(_KEEP), lease.pipeline, lease.epoch, ttl_s
-        )
+        values = (lease.pipeline, lease.epoch, lease.holder, ttl_s)
+        done = await self._execute("keeping the lease", self._sql(_KEEP), *values)
         if done != "UPDATE 1":
             raise FencedError(
                 f"pipeline {lease.pipeline}: the lease of epoch {lease.epoch} was taken over",
@@ -242,7 +244,8 @@ class Runs:
 
     async def release(self, lease: Lease) -> None:
         """Let the lease go at once; without effect when it is not ours any more."""
-        await self._execute("releasing the lease", self._sql(_RELEASE), lease.pipeline, lease.epoch)
+        values = (lease.pipeline, lease.epoch, lease.holder)
+        await self._execute("releasing the lease", self._sql(_RELEASE), *values)
 
     async def holder(self) -> Mapping[str, Any] | None:
         """Who holds the lease (holder, epoch, held, left_s); None before the first run."""

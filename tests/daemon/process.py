@@ -121,16 +121,19 @@ class Served:
         *places: Place,
         environ: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
+        code: Path = REPOSITORY,
+        inside: Sequence[str] = (),
     ) -> None:
+        """``code`` is the folder of another version; ``inside`` a command that starts ours."""
         self.events: list[Event] = []
         self.said: list[str] = []
         self._more = threading.Condition()
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "syncd", "serve", "--log-format", "json"),
+                *(*inside, sys.executable, "-m", "syncd", "serve", "--log-format", "json"),
                 *("--log-level", "info", *arguments, *(str(place.config) for place in places)),
             ],
-            cwd=REPOSITORY,
+            cwd=code,
             # Any port that is free; several of them may live at once.
             env=os.environ | {"SYNCD_HTTP__PORT": "0"} | dict(environ or {}),
             stdout=subprocess.PIPE,
