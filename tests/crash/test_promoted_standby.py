@@ -7,6 +7,7 @@ together, so the next night does all that was lost once more.
 
 import asyncio
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,6 @@ import pytest
 from msgspec.structs import replace
 
 from syncd import embedded, unprivileged
-from syncd.config import Config
 from syncd.errors import FencedError
 from syncd.flow.ports import Lease
 from syncd.site import Site
@@ -31,6 +31,7 @@ ATTEMPTS_MAX: Final = 5
 CAUGHT_UP: Final = """
 SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()
 """
+UNITS: Final = "SELECT count(*) FROM syncd.syncd_work_unit WHERE run_id = 2"
 
 
 class Pair:
@@ -52,7 +53,7 @@ class Pair:
             ]
         )
         assert done.returncode == 0, done.stderr
-        place = replace(self.first, data_dir=data, port=embedded._free_port(), socket_dir=None)  # noqa: SLF001
+        place = replace(self.first, data_dir=data, port=_free_port(), socket_dir=None)
         self._standby = embedded.start(place)
 
     def part(self) -> None:
@@ -86,7 +87,7 @@ class Pair:
     async def are_equal(self) -> None:
         """Return when the standby has all that the server has."""
         with anyio.fail_after(30):
-            while await self.ask(CAUGHT_UP) != 1:
+            while await self.ask(CAUGHT_UP) != 1:  # noqa: ASYNC110 - a server tells nobody
                 await anyio.sleep(0.05)
 
 
@@ -148,11 +149,8 @@ async def test_a_night_of_which_a_part_was_lost_is_finished(
     """Case 16: the standby has some batches of the night, the server died in a later one."""
     series = await loaded(pair, make_database)
     await series.a_day()
-    config: Config = series.world.config
-    ran = asyncio.create_task(anyio.to_thread.run_sync(zygote.run, Ask(config)))
-    while not await series.world.value(
-        "SELECT count(*) FROM syncd.syncd_work_unit WHERE run_id = 2"
-    ):
+    ran = asyncio.create_task(anyio.to_thread.run_sync(zygote.run, Ask(series.world.config)))
+    while not await series.world.value(UNITS):  # noqa: ASYNC110 - as above
         await anyio.sleep(0.01)
     await anyio.to_thread.run_sync(pair.part)
     await anyio.to_thread.run_sync(pair.promote)
@@ -187,6 +185,13 @@ async def test_who_led_in_the_lost_part_does_not_write_beside_who_leads_now(
     finally:
         await before.close()
         await after.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 async def _write(site: Site, lease: Lease) -> None:
