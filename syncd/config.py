@@ -372,7 +372,7 @@ class LedgerConfig(Strict, frozen=True):
     """The memory beside the target."""
 
     schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "syncd"
-    lease_ttl_s: Annotated[float, Meta(ge=0.2, le=3600)] = 15.0  # a takeover waits this long
+    lease_ttl_s: Annotated[float, Meta(ge=0.2, le=3600)] = 4.0  # a takeover waits this long
     hash_key: Secret | None = None  # 16 to 64 bytes; made on init and kept in the ledger if absent
     retention: Retention = Retention()
 

@@ -12,7 +12,7 @@ from typing import Final
 EVENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "run_started": "A run began; attempt is above 1 where an unfinished one is taken up again.",
-        "target_rewound": "The target is a promoted standby or a copy, and may lack its last commits.",
+        "target_rewound": "The target is a promoted standby or a copy; it may lack commits.",
         "entity_ended": "An entity of a run ended, with its counts.",
         "run_ended": "A run ended, with its status.",
         "source_not_ready": "The source is being made anew; it is looked at again.",

@@ -42,7 +42,10 @@ from syncd.targets.postgres import PostgresTables
 
 _HASH_KEY: Final = "hash_key"
 _HASH_KEY_BYTES: Final = 32
-_IDLE_S_MIN: Final = 2.0  # much longer than a batch is ever computed between two statements
+_IDLE_S_MIN: Final = 2.0
+# Half a minute by default: much longer than a batch is ever computed between two statements. A
+# takeover does not wait for it, it ends the sessions that stand in its way.
+_IDLE_TTLS: Final = 8
 _HASH_KEY_PROOF: Final = "hash_key_proof"
 
 
@@ -93,7 +96,7 @@ class Site:
             statement_timeout_s=target.statement_timeout_s,
             lock_timeout_s=target.lock_timeout_s,
             # A holder that was stopped inside a transaction would keep the lease's row locked.
-            idle_timeout_s=max(_IDLE_S_MIN, 2 * self.config.ledger.lease_ttl_s),
+            idle_timeout_s=max(_IDLE_S_MIN, _IDLE_TTLS * self.config.ledger.lease_ttl_s),
             read_only=False,
             prepared_statements=target.prepared_statements,
             search_path=None,

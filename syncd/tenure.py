@@ -17,7 +17,9 @@ from syncd.logs import Log
 from syncd.meter import Meter
 
 _log = Log("syncd.lease")
-_HEARTBEATS: Final = 3  # within the lease's time to live
+# Within the lease's time to live. In nights of a million rows on two busy cores the loop was late by
+# up to 0.9 s and an answer by up to 1.4 s: the longest time between two renewals was 2.7 s of 4.
+_HEARTBEATS: Final = 4
 _POLLS: Final = 10  # of a lease that somebody holds, within its time to live
 
 
@@ -57,11 +59,18 @@ class Tenure:
             self._meter.lead(is_leader=True)
         return lease
 
+    async def left_s(self) -> float:
+        """Seconds until the lease runs out if nobody renews it; 0 where nobody holds it."""
+        held = await self._runs.holder()
+        return max(0.0, held["left_s"]) if held is not None and held["held"] else 0.0
+
     async def keep(self, lease: Lease) -> None:
         """Renew until cancelled; FencedError ends everything beside it."""
-        renewed_s = time.monotonic()
+        renewed_s = asked_s = time.monotonic()
         while True:
-            await anyio.sleep(self.ttl_s / _HEARTBEATS)
+            # The server counts from when it was asked, not from when its answer came.
+            await anyio.sleep(max(0.0, asked_s + self.ttl_s / _HEARTBEATS - time.monotonic()))
+            asked_s = time.monotonic()
             try:
                 await failpoint("lease.heartbeat")
                 await self._runs.keep(lease, self.ttl_s)

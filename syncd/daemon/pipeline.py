@@ -30,6 +30,7 @@ from syncd.vitals import PipelineFacts, Role
 _log = Log("syncd.daemon")
 OpenBench: TypeAlias = Callable[[Config], Bench]
 _LOOK_S: Final = 5.0  # how old what /health tells may be
+_LAST_LOOK_S: Final = 0.1  # standbys that wait for the same end do not hurry each other
 _FURTHER_EVERY: Final = 12  # looks; a connection and a count a minute are nothing
 _FIRST_BACKOFF_S: Final = 1.0
 _REASON_CHARS_MAX: Final = 500
@@ -139,8 +140,9 @@ class PipelineLoop:
                 await self._lead(bench, lease)
                 continue
             self._facts.take_role(Role.STANDBY)
-            # Well within the time to live: a takeover comes soon after the lease has run out.
-            with anyio.move_on_after(_jittered(min(self._service.poll_s, bench.tenure.ttl_s / 3))):
+            # No later than it can run out: of what a kill costs, the lease is all but the whole.
+            look_s = min(self._service.poll_s, bench.tenure.ttl_s / 3, await bench.tenure.left_s())
+            with anyio.move_on_after(_jittered(look_s) if look_s > _LAST_LOOK_S else _LAST_LOOK_S):
                 await self._replaced.wait()
 
     async def _lead(self, bench: Bench, lease: Lease) -> None:

@@ -80,7 +80,7 @@ async def test_the_older_version_ends_its_run_and_the_newer_one_goes_on(
 
 
 async def test_the_older_version_leaves_a_newer_ledger_alone(place: Place, newer: Path) -> None:
-    """Case 87, downwards: it writes nothing, and what was in flight is finished by the newer one."""
+    """Case 87, downwards: it writes nothing; what was in flight is ended by the newer one."""
     await not_by_copy(place)
     await prepare(place, newer)
     with Served(place, code=newer, environ={"SYNCD_FAILPOINTS": "apply.written=kill"}) as first:

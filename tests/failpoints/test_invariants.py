@@ -204,7 +204,9 @@ async def test_a_write_without_the_fence_is_stopped_by_its_epoch(
         return begin(of, lease, patient=patient)
 
     with monkeypatch.context() as planted:
-        planted.setattr(ledger, "FENCE", "SELECT 1 WHERE $1::text <> '' AND $2::bigint > 0 AND $3::text <> ''")
+        planted.setattr(
+            ledger, "FENCE", "SELECT 1 WHERE ($1::text, $2::bigint, $3::text) IS NOT NULL"
+        )
         planted.setattr(ledger.PostgresLedger, "begin", unfenced)
         with pytest.raises((SyncdError, AssertionError)):
             await stopped(world)
