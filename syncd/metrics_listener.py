@@ -2,14 +2,17 @@
 
 A batch keeps the event loop busy for tens of milliseconds at a time, in a big night for longer. A
 scrape that had to wait for it would take as long; a thread has its turn within a few milliseconds.
-Only numbers are told here, so there is nothing to protect but the process: a few connections at a
-time, each for a few seconds.
+It asks for its turn after each call of the system, so there are few of those: the threads stand
+ready in ``accept``, a request is one ``recv`` and an answer one ``send``. Only numbers are told
+here, so there is nothing to protect but the process: a few connections at a time, and who says
+nothing for a few seconds is given up.
 """
 
+import socket
+import struct
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import socket
-from threading import BoundedSemaphore, Thread
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any, Final
 
 import anyio
@@ -19,8 +22,8 @@ from syncd.metrics import CONTENT_TYPE, Metrics
 
 CONNECTIONS_MAX: Final = 4  # Prometheus has one for each of its servers
 REQUEST_S_MAX: Final = 5.0
-_POLL_S: Final = 0.1  # how soon the end is noticed
-# An answer has its turn half a dozen times, and Python's own 5 ms for each would be felt. It costs
+_REQUEST_TIME: Final = struct.pack("ll", int(REQUEST_S_MAX), 0)  # a timeval
+# An answer has its turn a few times, and Python's own 5 ms for each would be felt. It costs
 # nothing while nobody asks.
 _TURN_S: Final = 0.001
 
@@ -40,14 +43,13 @@ class MetricsListener:
         server = self._listen()
         self.port = server.server_port
         sys.setswitchinterval(_TURN_S)
-        thread = Thread(target=server.serve_forever, args=(_POLL_S,), name="metrics", daemon=True)
-        thread.start()
+        for _ in range(CONNECTIONS_MAX):
+            Thread(target=server.answer, name="metrics", daemon=True).start()
         started()
         try:
             await anyio.sleep_forever()
         finally:
-            server.shutdown()
-            server.server_close()
+            server.end()
 
     def _listen(self) -> "_Server":
         try:
@@ -59,37 +61,33 @@ class MetricsListener:
             ) from error
 
 
-class _Server(ThreadingHTTPServer):
-    """Refuses connections beyond its few, and does not wait for open ones at its end."""
+class _Server(HTTPServer):
+    """Answered by a few threads at once; further connections wait until one of them is free."""
 
-    block_on_close = False
-    daemon_threads = True
+    def answer(self) -> None:
+        """Take connections one after the other until the end."""
+        while True:
+            try:
+                connection, address = self.get_request()
+            except OSError:
+                return
+            # The kernel's own limits: Python's would be one more call before each other one.
+            for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                connection.setsockopt(socket.SOL_SOCKET, limit, _REQUEST_TIME)
+            try:
+                self.process_request(connection, address)
+            except OSError:  # whoever asked has gone
+                self.shutdown_request(connection)
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(address, handler)
-        self._free = BoundedSemaphore(CONNECTIONS_MAX)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection its thread, or close it."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and let the next one in."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        """Nothing: whoever asked has gone."""
+    def end(self) -> None:
+        """Take no more connections."""
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.server_close()
 
 
 def _handler(metrics: Metrics) -> type[BaseHTTPRequestHandler]:
     class Page(BaseHTTPRequestHandler):
-        timeout = REQUEST_S_MAX
+        wbufsize = -1  # all of an answer at once
 
         def do_GET(self) -> None:
             known = self.path.partition("?")[0] == "/metrics"

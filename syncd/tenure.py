@@ -17,8 +17,8 @@ from syncd.logs import Log
 from syncd.meter import Meter
 
 _log = Log("syncd.lease")
-# Within the lease's time to live. In nights of a million rows on two busy cores the loop was late by
-# up to 0.9 s and an answer by up to 1.4 s: the longest time between two renewals was 2.7 s of 4.
+# Within the lease's time to live. In nights of a million rows on two busy cores the loop was late
+# by up to 0.9 s and an answer by up to 1.4 s: between two renewals passed 2.7 s of 4 at most.
 _HEARTBEATS: Final = 4
 _POLLS: Final = 10  # of a lease that somebody holds, within its time to live
 

@@ -1,6 +1,7 @@
 """The port of the metrics: a few connections, one page, and an address that can be had."""
 
 import socket
+import struct
 import urllib.request
 from collections.abc import Awaitable, Callable
 
@@ -8,6 +9,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from syncd import metrics_listener
 from syncd.errors import ConfigError
 from syncd.metrics import Metrics
 from syncd.metrics_listener import CONNECTIONS_MAX, MetricsListener
@@ -31,14 +33,32 @@ def read(port: int) -> bytes:
         return text
 
 
-async def test_connections_beyond_the_few_are_closed_and_the_others_are_answered() -> None:
+async def test_connections_beyond_the_few_wait_for_their_turn() -> None:
     async def look(port: int) -> None:
         idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS_MAX)]
-        with socket.create_connection(("127.0.0.1", port)) as refused:
-            assert await to_thread.run_sync(refused.recv, 1) == b""
+        with socket.create_connection(("127.0.0.1", port)) as further:
+            further.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            further.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                await to_thread.run_sync(further.recv, 1)
+            further.settimeout(30)
+            for connection in idle:
+                connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                assert (await to_thread.run_sync(connection.recv, 15)).startswith(b"HTTP/1.0 200")
+                connection.close()
+            assert (await to_thread.run_sync(further.recv, 15)).startswith(b"HTTP/1.0 200")
+
+    await listening(look)
+
+
+async def test_who_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_listener, "_REQUEST_TIME", struct.pack("ll", 0, 100_000))
+
+    async def look(port: int) -> None:
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS_MAX)]
+        assert b"syncd_build_info" in await to_thread.run_sync(read, port)
         for connection in idle:
-            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-            assert (await to_thread.run_sync(connection.recv, 15)).startswith(b"HTTP/1.0 200")
+            assert await to_thread.run_sync(connection.recv, 1) == b""
             connection.close()
 
     await listening(look)
