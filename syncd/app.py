@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from syncd.config import Config
-from syncd.errors import ConfigError
+from syncd.errors import ConfigError, PermanentError
 from syncd.jobs.desk import Desk
 from syncd.jobs.explain import Explainer
 from syncd.jobs.lookups import Lookups
@@ -34,6 +34,7 @@ from syncd.reports import (
     StatusReport,
     VerifyReport,
 )
+from syncd.rotation import taken
 from syncd.site import Site
 
 Select = frozenset[str] | None
@@ -87,8 +88,13 @@ class App:
                 "report.webhook: expected the address of a webhook, found nothing",
                 hint="add report: {webhook: ...} to the pipeline's file, as a secret",
             )
-        url, timeout_s = found.webhook.value, found.timeout_s
-        await self._site.retry(lambda: post(url, message, timeout_s=timeout_s))
+
+        async def send(url: str) -> None:
+            await post(url, message, timeout_s=found.timeout_s)
+
+        await self._site.retry(
+            lambda: taken(found.webhook, send, "posting the report", PermanentError)
+        )
 
     async def relay(self) -> RelayReport:
         """Send events."""

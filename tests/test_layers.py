@@ -28,7 +28,7 @@ BROAD_EXCEPTS_MAX: Final = 2
 # What any module above flow may use: it knows of no system and no driver.
 SUPPORT: Final = {
     *("errors", "failpoints", "flow", "logs", "meter", "metrics", "progress", "retry"),
-    *("schemas_path", "secrets", "visible"),
+    *("rotation", "schemas_path", "secrets", "visible"),
 }
 SHORES: Final = {"sources", "targets", "ledger", "inbox", "publish"}
 BELOW_APP: Final = (
@@ -61,7 +61,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "publish": SUPPORT | {"cloud", "config", "pg"},
     "systems": {"errors", "flow"},
     "cloud": {"errors"},
-    "pg": {"errors", "failpoints", "flow"},
+    "pg": {"errors", "failpoints", "flow", "rotation"},
     # Configuration and schemas to plans; a site is all of one pipeline's objects, for the jobs.
     "planning": {"config", "errors", "flow"},
     "site": SUPPORT | SHORES | {"config", "pg", "planning"},
@@ -92,6 +92,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "vitals": {"reports"},
     "tenure": {"errors", "failpoints", "flow", "ledger", "logs", "meter"},
     "secrets": {"config", "errors", "visible"},
+    "rotation": {"errors"},
     "visible": set(),
     "schemas_path": {"errors"},
     "embedded": {"errors", "unprivileged"},

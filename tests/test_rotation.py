@@ -14,16 +14,21 @@ import anyio
 import asyncpg
 import msgspec
 import pytest
+from aiohttp import web
 
-from syncd import config_load, secrets
-from syncd.config import Config, Secret
+from syncd import config_load, config_rules_ends, secrets
+from syncd.app import connect
+from syncd.config import Config, Secret, SqlServerSource
 from syncd.config_anew import Anew
 from syncd.errors import ConfigError, TransientError
 from syncd.pg.connect import Connection, open_connection
 from syncd.progress import Silent
 from syncd.reports import EntityReport
+from syncd.sources.odbc_database import Database
+from syncd.sources.odbc_strings import target_of, with_secret
 from tests.cloud import Cloud
 from tests.conftest import REPOSITORY, AnyServer, ExternalServer
+from tests.odbc.world import LIBODBC, PSQLODBC, connection_string
 from tests.pipeline.world import World
 
 ROLE: Final = "rotating"
@@ -355,3 +360,127 @@ async def test_a_secret_of_the_vault_stands_in_no_output(
     said = (ended.stdout + ended.stderr).decode()
     assert "28P01" in said
     assert "word-1" not in said
+
+
+@pytest.mark.skipif(not (LIBODBC and PSQLODBC), reason="no psqlODBC: install odbc-postgresql")
+async def test_a_source_over_odbc_logs_in_with_the_password_of_now(
+    role: Role, tmp_path: Path
+) -> None:
+    """Each session asks for it anew, whether the whole string or the password is kept outside."""
+    (tmp_path / "password").write_text("first-word")
+    await role.becomes("first-word")
+    url = role.dsn("first-word")
+    source = connection_string(url).replace("PWD=first-word", "PWD=${file:password}")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        PIPELINE.format(source="unused", target=url).replace(
+            '{kind: postgres, dsn: "unused"}',
+            f'{{kind: sqlserver, dialect: postgres, odbc: "{source}"}}',
+        )
+    )
+    database = Database(config_load.load(path, {}).source)  # type: ignore[arg-type]
+    try:
+        for word in ("first-word", "second-word", "third-word"):
+            (tmp_path / "password").write_text(word)
+            await role.becomes(word)
+            await role.thrown_out()
+            with suppress(TransientError):  # the session that was thrown out
+                async with database.connections.acquire() as session:
+                    assert await session.rows("asking", "SELECT 1")
+            async with database.connections.acquire() as session:
+                assert await session.rows("asking", "SELECT 1")
+        await role.becomes("not-yet-known")
+        await role.thrown_out()
+        with pytest.raises(TransientError, match="refused, which worked before"):
+            async with database.connections.acquire():
+                pass
+    finally:
+        await database.close()
+
+
+async def test_the_password_of_sql_server_stands_in_each_new_string(tmp_path: Path) -> None:
+    """Where no string is given but its parts; the driver is not there, so nothing is opened."""
+    (tmp_path / "password").write_text("first-word")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        PIPELINE.format(source="unused", target="postgresql://n@n/n").replace(
+            '{kind: postgres, dsn: "unused"}',
+            "{kind: sqlserver, server: s, database: d, user: u, driver: /none/libtdsodbc.so, "
+            'password: "${file:password}"}',
+        )
+    )
+    source = config_load.load(path, {}).source
+    assert isinstance(source, SqlServerSource)
+    assert source.password is not None
+    (tmp_path / "password").write_text("second-word")
+    [now] = source.password.values(refused=False)
+    assert "PWD=second-word;" in target_of(with_secret(source, now), "/none/libtdsodbc.so").text
+
+
+async def test_a_webhook_that_moved_is_read_again(world_of_hook: "Hook") -> None:
+    """Both when it changed before, and when the old one is refused."""
+    hook = world_of_hook
+    async with connect(hook.config) as app:
+        await app.post("one")
+        hook.moves_to("second")
+        await app.post("two")
+        hook.answers_only("third")
+        with pytest.raises(TransientError, match="refused, which worked before"):
+            await app.post("lost")
+        hook.file.write_text(f"{hook.url}/third")
+        await app.post("three")
+    assert hook.told == [("first", "one"), ("second", "two"), ("third", "three")]
+
+
+class Hook:
+    """A webhook that moves, and the file that says where to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = ""
+        self.file = folder / "hook"
+        self.told: list[tuple[str, str]] = []
+        self._path = ""
+        self._folder = folder
+
+    @property
+    def config(self) -> Config:
+        """A pipeline that reports there."""
+        path = self._folder / "pipeline.yaml"
+        text = PIPELINE.format(source="postgresql://n@n/n", target="postgresql://n@n/n")
+        path.write_text(f'{text}report: {{webhook: "${{file:hook}}"}}\n')
+        return config_load.load(path, {})
+
+    def answers_only(self, path: str) -> None:
+        """Any other is not known from now on."""
+        self._path = path
+
+    def moves_to(self, path: str) -> None:
+        """The same, and the file says so."""
+        self._path = path
+        self.file.write_text(f"{self.url}/{path}")
+
+    async def take(self, request: web.Request) -> web.Response:
+        """A message."""
+        path = request.match_info["path"]
+        if path != self._path:
+            return web.Response(status=404)
+        self.told.append((path, (await request.json())["text"]))
+        return web.Response()
+
+
+@pytest.fixture
+async def world_of_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hook]:
+    """A server on loopback; a configuration only takes https, so that rule is left out."""
+    monkeypatch.setattr(config_rules_ends, "_WEBHOOK", re.compile("http://127"))
+    hook = Hook(tmp_path)
+    app = web.Application()
+    app.add_routes([web.post("/{path}", hook.take)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    hook.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    hook.moves_to("first")
+    try:
+        yield hook
+    finally:
+        await runner.cleanup()

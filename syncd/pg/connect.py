@@ -8,10 +8,9 @@ closed, because its statement may still be running (case 23).
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -20,6 +19,7 @@ import asyncpg
 from syncd.errors import ConfigError, TransientError
 from syncd.pg.dialect import SESSION_SETTINGS
 from syncd.pg.errors import translate
+from syncd.rotation import Hidden, taken
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Open: TypeAlias = Callable[[], Awaitable[Connection]]
@@ -53,28 +53,6 @@ _CLOSING_FAILED: Final = (
 _SEARCH_PATH_IN_DSN: Final = re.compile(r"[?&]search_path=").search
 # These say nothing once a transaction runs, or stay as the proxy's user has them.
 _NOT_LOCAL: Final = frozenset({"default_transaction_read_only", "search_path"})
-
-
-class Hidden(Protocol):
-    """A secret that does not print itself (``syncd.config.Secret``)."""
-
-    @property
-    def value(self) -> str:
-        """The plain text, as it was when the configuration was read."""
-
-    @property
-    def changes(self) -> bool:
-        """Whether it may be another one by now."""
-
-    @property
-    def ever_worked(self) -> bool:
-        """Whether a login with it, as it is or was, has succeeded."""
-
-    def values(self, *, refused: bool) -> Sequence[str]:
-        """Values that may be right now, the likeliest first; waits, so it is called in a thread."""
-
-    def works(self, value: str) -> None:
-        """A login succeeded with ``value``."""
 
 
 class Session(_Base):
@@ -144,8 +122,9 @@ async def open_connection(
         )
         return session
 
-    with translate("connecting to PostgreSQL"), _readable_dsn():
-        session = await _logged_in(dsn, connect)
+    doing = "connecting to PostgreSQL"
+    with translate(doing), _readable_dsn():
+        session = await taken(dsn, connect, doing, asyncpg.InvalidAuthorizationSpecificationError)
         if idle_timeout_s and session.get_server_version() >= _TRANSACTIONS_ARE_TIMED:
             most_ms = f"{statement_timeout_s * _STATEMENTS_MAX * 1000:.0f}"
             settings["transaction_timeout"] = most_ms
@@ -154,37 +133,6 @@ async def open_connection(
     session.begin_sql = "" if prepared_statements else _set_local(settings, read_only=read_only)
     _notice_silence(session)
     return session
-
-
-async def _logged_in(dsn: Hidden, connect: Callable[[str], Awaitable[Session]]) -> Session:
-    """Connect with whichever value of a secret that is being changed is taken (case 82).
-
-    One that has worked and is refused now is in the middle of a change, which will end.
-    """
-    if not dsn.changes:
-        return await connect(dsn.value)
-    tried: list[str] = []
-    refusal: Exception | None = None
-    for refused in (False, True):
-        values = await anyio.to_thread.run_sync(partial(dsn.values, refused=refused))
-        for plain in values:
-            if plain in tried:
-                continue
-            tried.append(plain)
-            try:
-                session = await connect(plain)
-            except asyncpg.InvalidAuthorizationSpecificationError as error:
-                refusal = error
-            else:
-                dsn.works(plain)
-                return session
-    assert refusal is not None
-    if dsn.ever_worked:
-        raise TransientError(
-            "connecting to PostgreSQL: the login is refused, which worked before",
-            hint="its secret is read again; if it is not being changed, look at user and password",
-        ) from None
-    raise refusal
 
 
 @contextmanager

@@ -16,14 +16,16 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from syncd.errors import TransientError
+from syncd.rotation import Hidden, taken
 from syncd.sources.odbc_driver import library
-from syncd.sources.odbc_errors import translated
+from syncd.sources.odbc_errors import refuses_login, translated
 from syncd.sources.odbc_strings import Target
 from syncd.sources.odbc_values import DATETIMEOFFSET, instant_of
 
 _STOP_S_MAX: Final = 5.0  # for a driver to give up a statement, and to close
 _CONNECT_GRACE_S: Final = 5.0  # beyond the driver's own limit
 _ACQUIRE_S_MAX: Final = 60.0
+_CONNECTING: Final = "connecting to the source"
 _LOOK: Final = "SELECT 1"
 
 T = TypeVar("T")
@@ -159,19 +161,28 @@ class Statement:
 
 
 class OdbcConnections:
-    """At most ``size_max`` sessions, each lent to one holder, checked before it is lent again."""
+    """At most ``size_max`` sessions, each lent to one holder, checked before it is lent again.
+
+    ``target_with`` completes the connection string with a value of ``secret``, which is asked for
+    anew by each session; with "" where there is none. ``wide`` is for drivers that tell text as
+    UTF-16.
+    """
 
     def __init__(
         self,
-        target: Target,
+        target_with: Callable[[str], Target],
+        secret: Hidden | None,
         *,
+        wide: bool,
         size_max: int,
         connect_timeout_s: float,
         silence_s_max: float,
         autocommit: bool,
         first: Sequence[str] = (),
     ) -> None:
-        self._target = target
+        self._target_with = target_with
+        self._secret = secret
+        self._prepare = _prepared_wide if wide else _prepared
         self._connect_timeout_s = connect_timeout_s
         self._silence_s_max = silence_s_max
         self._autocommit = autocommit
@@ -227,28 +238,37 @@ class OdbcConnections:
 
         Shielded and bounded: a connection whose opener was cancelled would be nobody's.
         """
-        limit_s = self._connect_timeout_s + _CONNECT_GRACE_S
-        prepare = _prepared_wide if self._target.family == "msodbcsql" else _prepared
-        with anyio.CancelScope(shield=True), translated("connecting to the source"):
-            try:
-                with anyio.fail_after(limit_s):
-                    connection = await library().aioodbc.connect(
-                        dsn=self._target.text,
-                        autocommit=self._autocommit,
-                        timeout=max(1, round(self._connect_timeout_s)),
-                        executor=self._threads,
-                        after_created=prepare,
-                    )
-            except TimeoutError:
-                raise TransientError(
-                    f"connecting to the source: no answer within {limit_s:g} s",
-                    hint="check the server's name and port, and the way there",
-                ) from None
+        with anyio.CancelScope(shield=True), translated(_CONNECTING):
+            if self._secret is None:
+                connection = await self._connected("")
+            else:
+                refusals = library().pyodbc.Error
+                connection = await taken(
+                    self._secret, self._connected, _CONNECTING, refusals, refuses_login
+                )
         session = Session(connection, self._threads, self._silence_s_max)
         for sql in self._first:
             async with session.statement("beginning a session", sql):
                 pass
         return session
+
+    async def _connected(self, secret: str) -> Any:
+        """A connection with that value; raises what the driver raises."""
+        limit_s = self._connect_timeout_s + _CONNECT_GRACE_S
+        try:
+            with anyio.fail_after(limit_s):
+                return await library().aioodbc.connect(
+                    dsn=self._target_with(secret).text,
+                    autocommit=self._autocommit,
+                    timeout=max(1, round(self._connect_timeout_s)),
+                    executor=self._threads,
+                    after_created=self._prepare,
+                )
+        except TimeoutError:
+            raise TransientError(
+                f"{_CONNECTING}: no answer within {limit_s:g} s",
+                hint="check the server's name and port, and the way there",
+            ) from None
 
     async def _give_back(self, session: Session) -> None:
         self._lent.discard(session)

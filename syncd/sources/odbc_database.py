@@ -10,7 +10,14 @@ from syncd.sources import odbc_sql as sql
 from syncd.sources.odbc_connections import OdbcConnections, Session
 from syncd.sources.odbc_driver import find_driver
 from syncd.sources.odbc_dump import DumpWatch
-from syncd.sources.odbc_strings import driver_of, family_of, target_of
+from syncd.sources.odbc_strings import (
+    Target,
+    driver_of,
+    family_of,
+    secret_of,
+    target_of,
+    with_secret,
+)
 from syncd.sources.odbc_values import Writer, announced, type_of, writer_of
 from syncd.sources.postgres_sql import Query
 
@@ -57,10 +64,18 @@ class Database:
 
     def _connections(self, *, master: bool, size_max: int) -> OdbcConnections:
         config, driver = self.config, self._driver()
-        target = target_of(config, driver, master=master and config.dialect == "tsql")
+        outside = master and config.dialect == "tsql"
+
+        def target_with(secret: str) -> Target:
+            """The connection string, with the value that the secret has by now."""
+            now = with_secret(config, secret) if secret else config
+            return target_of(now, driver, master=outside)
+
         is_postgres = config.dialect == "postgres"
         return OdbcConnections(
-            target,
+            target_with,
+            secret_of(config),
+            wide=target_with("").family == "msodbcsql",
             size_max=size_max,
             connect_timeout_s=config.connect_timeout_s,
             silence_s_max=config.query_timeout_s,

@@ -22,6 +22,7 @@ class NotReadyError(TransientError):
     """The database is not there, or may not be used now: most likely it is being restored."""
 
 
+_LOGIN_REFUSED: Final = (18452, 18456, 18470)
 # The longest prefix of the SQLSTATE decides. What is not listed is permanent.
 _KINDS: Final[Mapping[str, type[SyncdError]]] = MappingProxyType(
     {
@@ -45,7 +46,7 @@ _NUMBERS: Final[Mapping[int, type[SyncdError]]] = MappingProxyType(
     {
         **dict.fromkeys((596, 1205, 3960, 6005, 10053, 10054, 10928, 10929), TransientError),
         **dict.fromkeys((40197, 40501, 40613, 49918, 49919, 49920), TransientError),
-        **dict.fromkeys((18452, 18456, 18470), ConfigError),
+        **dict.fromkeys(_LOGIN_REFUSED, ConfigError),
         # No right to a database, an object or a column.
         **dict.fromkeys((229, 230, 297, 300, 916), PermanentError),
         # Cannot be opened: absent or offline, being restored, in recovery, in single-user mode.
@@ -108,6 +109,16 @@ def told(error: Exception, doing: str) -> SyncdError:
     if "certificate" in str(error).lower():
         kind, hint = ConfigError, _TRUST_HINT
     return kind(f"{doing}: the driver said {state or 'nothing'}{listed}", hint=hint)
+
+
+def refuses_login(error: Exception) -> bool:
+    """Whether the server knows no such user with that password.
+
+    Where psqlODBC has no SQLSTATE for it, only its text says so.
+    """
+    numbers = set(numbers_of(error))
+    said = sqlstate_of(error)[:2] == "28" or not numbers.isdisjoint(_LOGIN_REFUSED)
+    return said or "password authentication failed" in str(error)
 
 
 def sqlstate_of(error: Exception) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from syncd.config import SqlServerSource
+from syncd.config import Secret, SqlServerSource
 from syncd.errors import ConfigError
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -112,6 +113,17 @@ def target_of(config: SqlServerSource, driver: str, *, master: bool = False) -> 
     known = set(_lowered(pairs))
     pairs += [pair for pair in extra if pair[0].lower() not in known]
     return Target(compose(pairs), family, database)
+
+
+def secret_of(config: SqlServerSource) -> Secret | None:
+    """What of the connection string is secret: all of it, or the password."""
+    return config.password if config.odbc is None else config.odbc
+
+
+def with_secret(config: SqlServerSource, secret: str) -> SqlServerSource:
+    """The source with the value that its secret has by now."""
+    field = "password" if config.odbc is None else "odbc"
+    return replace(config, **{field: Secret(secret)})
 
 
 _NAMES_OF_IT: Final = ("database", "initial catalog")
