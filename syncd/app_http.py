@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from syncd.admin.build import build
 from syncd.admin.pages import Info
 from syncd.config import Config
-from syncd.config_serve import Http
+from syncd.config_serve import Http, Service
 from syncd.jobs.office import Office
 from syncd.site import Site
 from syncd.vitals import Vitals
@@ -45,6 +45,10 @@ class HttpPart:
         self._open: dict[str, tuple[Config, Site, Office]] = {}
         self._retired: list[Site] = []
         self._listener = build(http, vitals, registry, info, self._desks)
+
+    def heed(self, service: Service) -> Callable[[], None]:
+        """What puts other settings of the listener in effect; raises ConfigError."""
+        return self._listener.heed(service.http)
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serve until cancelled; every connection is closed at the end."""

@@ -42,7 +42,7 @@ class HttpTls(Strict, frozen=True):
 
 
 class Http(Strict, frozen=True):
-    """The listener."""
+    """The listener. ``host``, ``port`` and ``tls`` hold as long as the process does."""
 
     host: str = "127.0.0.1"  # whoever opens it to others does so on purpose
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any that is free
@@ -69,6 +69,21 @@ class Service(Strict, frozen=True):
     backoff_s_max: Annotated[float, Meta(ge=0.1, le=3600)] = 60.0  # before a broken one tries again
     http: Http = Http()
     metrics: MetricsPort | None = None
+
+
+def restart_for(started: Service, now: Service) -> tuple[str, ...]:
+    """The fields in which ``now`` differs and that only a restart puts in effect: the sockets.
+
+    A certificate that is new under its old name needs none.
+    """
+    before, after = started.http, now.http
+    found = {
+        "http.host": before.host != after.host,
+        "http.port": before.port != after.port,
+        "http.tls": before.tls != after.tls,
+        "metrics": started.metrics != now.metrics,
+    }
+    return tuple(name for name, differs in found.items() if differs)
 
 
 class Settings(Strict, frozen=True):

@@ -26,6 +26,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "draining": "The daemon was told to stop, and takes no more work.",
         "stopped": "The daemon has ended in good order.",
         "reloaded": "The configuration was read again and holds from the end of the present run.",
+        "restart_needed": "Of what was read again, the fields in reason hold only after a restart.",
         "reload_refused": "The configuration is wrong; the one before it goes on.",
         "pipeline_broken": "A pipeline failed and rests for a while; the others go on.",
         "leadership_taken": "This instance leads the pipeline from now on.",

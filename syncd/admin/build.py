@@ -6,7 +6,6 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from syncd.admin.door import REFUSALS_NOTED, Door
-from syncd.admin.gate import Bounds
 from syncd.admin.jwks import Keys, fetching
 from syncd.admin.listener import Listener, new_id
 from syncd.admin.pages import Info, Pages
@@ -15,7 +14,7 @@ from syncd.admin.route import Table
 from syncd.admin.routes import routes
 from syncd.admin.seam import Desks
 from syncd.admin.tokens import Authenticator
-from syncd.config_serve import Http
+from syncd.config_serve import Http, HttpJwt
 from syncd.errors import ConfigError
 from syncd.vitals import Vitals
 
@@ -49,20 +48,42 @@ def build(
 
     Raises ConfigError where the settings would let in more than was meant.
     """
-    assert_safe(config)
-    clock, issuer = vitals.clock, config.jwt
-    keys = None
-    if issuer is not None:
+    return Listener(config, _Doors(vitals, registry, info, desks).door)
+
+
+class _Doors:
+    """Makes a door of each settings; what is known of turns and keys goes from one to the next."""
+
+    def __init__(
+        self, vitals: Vitals, registry: CollectorRegistry, info: Info, desks: Callable[[], Desks]
+    ) -> None:
+        self._clock = vitals.clock
+        self._table = Table(routes(vitals, info.version))
+        self._pages = Pages(vitals, registry, info).by_path
+        self._desks = desks
+        self._changes = Rate(1, vitals.clock)
+        self._refusals = Rate(REFUSALS_NOTED, vitals.clock)
+        self._keys: dict[HttpJwt, Keys] = {}
+
+    def door(self, config: Http) -> Door:
+        """The door; raises ConfigError."""
+        assert_safe(config)
+        return Door(
+            self._table,
+            self._pages,
+            Authenticator(config.tokens, config.jwt, self._keys_of(config.jwt)),
+            self._desks,
+            self._changes.at_most(config.changes_per_minute),
+            self._refusals,
+            new_id,
+        )
+
+    def _keys_of(self, issuer: HttpJwt | None) -> Keys | None:
+        """Those that are known already, where the issuer is still the same."""
+        known = self._keys.get(issuer) if issuer is not None else None
+        if issuer is None or known is not None:
+            return known
         fetch = fetching(issuer.jwks, issuer.certificates)
-        keys = Keys(fetch, clock, refresh_s=issuer.refresh_s)
-    door = Door(
-        Table(routes(vitals, info.version)),
-        Pages(vitals, registry, info).by_path,
-        Authenticator(config.tokens, issuer, keys),
-        desks,
-        Rate(config.changes_per_minute, clock),
-        Rate(REFUSALS_NOTED, clock),
-        new_id,
-    )
-    bounds = Bounds(connections=config.connections)
-    return Listener(config.host, config.port, config.tls, door, bounds)
+        found = Keys(fetch, self._clock, refresh_s=issuer.refresh_s)
+        self._keys = {issuer: found}
+        return found

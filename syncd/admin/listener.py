@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import anyio
 from aiohttp import web
+from msgspec.structs import replace
 
 from syncd import logs
 from syncd.admin import problems
@@ -19,7 +20,7 @@ from syncd.admin.door import Door, response
 from syncd.admin.gate import Bounds, Gate
 from syncd.admin.pages import Reply
 from syncd.admin.reading import BODY_BYTES_MAX
-from syncd.config_serve import HttpTls
+from syncd.config_serve import Http, HttpTls
 from syncd.errors import ConfigError
 
 _log = logs.Log("syncd.admin")
@@ -38,32 +39,54 @@ class Listener:
 
     name = "http"
 
-    def __init__(
-        self, host: str, port: int, tls: HttpTls | None, door: Door, bounds: Bounds
-    ) -> None:
-        self._host = host
-        self._port = port
-        self._tls = tls
-        self._server = _Server(door, request_factory=_request, **_LIBRARY)
-        self.gate = Gate(bounds, self._server, _refused)
+    def __init__(self, config: Http, make_door: Callable[[Http], Door]) -> None:
+        self._config = config
+        self._make_door = make_door
+        self._door = make_door(config)
+        self._context: ssl.SSLContext | None = None
+        self._server = _Server(self._answer, request_factory=_request, **_LIBRARY)
+        self.gate = Gate(Bounds(connections=config.connections), self._server, _refused)
         self.port = 0  # that it listens on, once it has started
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._door(request)
+
+    def heed(self, config: Http) -> Callable[[], None]:
+        """What puts other settings in effect, but for where and how it listens.
+
+        Raises ConfigError, and then nothing has changed. A certificate is read again from where it
+        was; requests that are under way end as they would have.
+        """
+        door, tls, context = self._make_door(config), self._config.tls, self._context
+        if tls is not None:
+            _tls(tls)
+
+        def apply() -> None:
+            self._door = door
+            self.gate.bounds = replace(self.gate.bounds, connections=config.connections)
+            if context is not None and tls is not None:
+                context.load_cert_chain(tls.certificate, tls.key)
+
+        return apply
 
     async def run(self, started: Callable[[], None]) -> None:
         """Listen, say so, and serve. Raises ConfigError when the address cannot be taken."""
         import asyncio  # noqa: PLC0415 - the one place that needs the loop itself
 
+        tls = self._config.tls
+        self._context = None if tls is None else _tls(tls)
         try:
             server = await asyncio.get_running_loop().create_server(
                 self.gate.admit,
-                self._host,
-                self._port,
-                ssl=None if self._tls is None else _tls(self._tls),
-                ssl_handshake_timeout=None if self._tls is None else self.gate.bounds.header_s,
+                self._config.host,
+                self._config.port,
+                ssl=self._context,
+                ssl_handshake_timeout=None if tls is None else self.gate.bounds.header_s,
                 backlog=_BACKLOG,
             )
         except OSError as error:
             raise ConfigError(
-                f"http: port {self._port} cannot be listened on ({type(error).__name__})",
+                f"http: port {self._config.port} cannot be listened on ({type(error).__name__})",
                 hint="choose another host or port in the service's settings",
             ) from error
         self.port = server.sockets[0].getsockname()[1]

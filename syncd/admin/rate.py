@@ -16,6 +16,12 @@ class Rate:
         self._clock = clock
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
+    def at_most(self, most: int) -> "Rate":
+        """Another limit for the same crowd: the turns that were taken still count."""
+        found = Rate(most, self._clock)
+        found._times = self._times
+        return found
+
     def take(self, subject: str) -> float:
         """0 and the turn is taken; else the seconds until there is one again."""
         now_s = self._clock()

@@ -11,8 +11,8 @@ from typing import Final
 
 import anyio
 
-from syncd.config_serve import Settings
-from syncd.daemon.parts import Part
+from syncd.config_serve import Settings, restart_for
+from syncd.daemon.parts import Heeding, Part
 from syncd.daemon.pipeline import PipelineLoop
 from syncd.errors import ConfigError
 from syncd.logs import Log
@@ -35,6 +35,7 @@ class Daemon:
         load: Callable[[], Settings],
     ) -> None:
         self.settings = settings
+        self._started_with = settings.service
         self._pipelines = pipelines
         self._parts = parts
         self._vitals = vitals
@@ -95,6 +96,8 @@ class Daemon:
         try:
             found = self._load()
             self._assert_same_pipelines(found)
+            heeding = [part for part in self._parts if isinstance(part, Heeding)]
+            applies = [part.heed(found.service) for part in heeding]
         except ConfigError as error:
             self._vitals.reloaded(error.message)
             _log.error("reload_refused", exc_info=error)
@@ -102,8 +105,13 @@ class Daemon:
         self.settings = found
         for loop, config in zip(self._pipelines, found.pipelines, strict=True):
             loop.replace(config, found.service)
+        for apply in applies:
+            apply()
         self._vitals.reloaded()
         _log.info("reloaded")
+        left = restart_for(self._started_with, found.service)
+        if left:
+            _log.warning("restart_needed", reason=", ".join(left))
 
     def _assert_same_pipelines(self, found: Settings) -> None:
         before = [config.pipeline for config in self.settings.pipelines]

@@ -11,10 +11,11 @@ A task ends when it is cancelled, or it ends what it stands in; nobody is left b
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
+from syncd.config_serve import Service
 from syncd.flow.ports import Lease
 from syncd.ledger.claims import Claims
 from syncd.ledger.pulse import Pulse
@@ -37,6 +38,14 @@ class Part(Protocol):
 
     async def run(self, started: Started) -> None:
         """Work; ``started`` is called once it does. What it raises ends the daemon."""
+
+
+@runtime_checkable
+class Heeding(Protocol):
+    """A part that takes other settings while it runs."""
+
+    def heed(self, service: Service) -> Callable[[], None]:
+        """What puts them in effect. Raises ConfigError, and then nothing has changed."""
 
 
 class Work(Protocol):
