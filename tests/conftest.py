@@ -107,13 +107,16 @@ def pg_dsn(make_database: Callable[[str], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def cloud_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cloud]":
+def cloud_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Cloud]":
     """A running cloud, one per worker; ``cloud`` is what a test asks for."""
     from tests import cloud  # noqa: PLC0415 - it names this module
 
-    if not cloud.PROGRAM.exists():
+    kind = getattr(request, "param", cloud.MINISTACK)
+    if not kind.path.exists():
         pytest.skip("no cloud: `make test` installs it from requirements/cloud.lock")
-    with cloud.running(tmp_path_factory.mktemp("cloud") / "ministack.log") as server:
+    with cloud.running(tmp_path_factory.mktemp("cloud") / "cloud.log", kind) as server:
         yield server
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from botocore import exceptions as library
+from botocore.parsers import ResponseParserError
 
 from syncd.errors import ConfigError, InvariantError, PermanentError, SyncdError, TransientError
 
@@ -55,6 +56,10 @@ def translate(doing: str) -> Iterator[None]:
         raise _from_answer(error, doing) from None
     except library.BotoCoreError as error:
         raise _from_library(error, doing) from None
+    except ResponseParserError:  # a proxy on the way may answer anything, mostly that it is broken
+        raise TransientError(
+            f"{doing}: the answer cannot be read", hint="it is tried again"
+        ) from None
     except (OSError, EOFError) as error:
         raise TransientError(f"{doing}: {type(error).__name__}") from None
 

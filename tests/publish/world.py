@@ -33,6 +33,8 @@ class Received(Struct, frozen=True):
     event_id: str
     type: str
     event: dict[str, Any]
+    group: str = ""  # of a FIFO queue, as the next one
+    deduplication: str = ""
 
     @property
     def key(self) -> str:
@@ -140,14 +142,21 @@ class Inbox:
         found: list[Received] = []
         async with self._cloud.client("sqs") as sqs:
             while messages := await self._some(sqs):
-                for body in (msgspec.json.decode(message["Body"]) for message in messages):
+                for message in messages:
+                    body, system = msgspec.json.decode(message["Body"]), message["Attributes"]
                     said = {name: a["Value"] for name, a in body["MessageAttributes"].items()}
                     event = msgspec.json.decode(body["Message"])
-                    found.append(Received(said["eventId"], said["eventType"], event))
+                    ordered = (
+                        system.get("MessageGroupId", ""),
+                        system.get("MessageDeduplicationId", ""),
+                    )
+                    found.append(Received(said["eventId"], said["eventType"], event, *ordered))
         return found
 
     async def _some(self, sqs: Any) -> list[Any]:
-        answer = await sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+        answer = await sqs.receive_message(
+            QueueUrl=self.url, MaxNumberOfMessages=10, AttributeNames=["All"]
+        )
         messages: list[Any] = answer.get("Messages", [])
         if messages:
             entries = [
@@ -161,14 +170,19 @@ class Inbox:
 async def queue(cloud: Cloud, name: str = "q") -> Inbox:
     """An empty queue."""
     async with cloud.client("sqs") as sqs:
-        return Inbox(cloud, (await sqs.create_queue(QueueName=name))["QueueUrl"])
+        made = await sqs.create_queue(QueueName=name, Attributes=_fifo(name, "FifoQueue"))
+        return Inbox(cloud, made["QueueUrl"])
 
 
-async def topic(cloud: Cloud) -> tuple[SnsTopic, Inbox]:
-    """A topic, and a queue that gets all of it."""
-    inbox = await queue(cloud)
+def _fifo(name: str, attribute: str) -> dict[str, str]:
+    return {attribute: "true"} if name.endswith(".fifo") else {}
+
+
+async def topic(cloud: Cloud, suffix: str = "") -> tuple[SnsTopic, Inbox]:
+    """A topic, and a queue that gets all of it; both FIFO with ``suffix`` .fifo."""
+    inbox, name = await queue(cloud, f"q{suffix}"), f"t{suffix}"
     async with cloud.client("sns") as sns, cloud.client("sqs") as sqs:
-        arn = (await sns.create_topic(Name="t"))["TopicArn"]
+        arn = (await sns.create_topic(Name=name, Attributes=_fifo(name, "FifoTopic")))["TopicArn"]
         named = await sqs.get_queue_attributes(QueueUrl=inbox.url, AttributeNames=["QueueArn"])
         await sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=named["Attributes"]["QueueArn"])
     return SnsTopic(topic_arn=arn, endpoint_url=cloud.url), inbox
