@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import astuple
 
 from syncd.errors import LockedError, RowError, TransientError
 from syncd.failpoints import failpoint
@@ -70,6 +69,7 @@ class Tally(Struct):
     absent: Counts = msgspec.field(default_factory=Counts)
     present_redone: Counts = msgspec.field(default_factory=Counts)
     absent_redone: Counts = msgspec.field(default_factory=Counts)
+    first: Counts = msgspec.field(default_factory=Counts)
     touched: int = 0
     stale: int = 0
     conflicts: int = 0
@@ -89,13 +89,6 @@ class Tally(Struct):
         self.absent.merge(unit.absent)
         self.present_redone.merge(unit.present_redone)
         self.absent_redone.merge(unit.absent_redone)
-
-    def outcomes(self) -> Counts:
-        """What was decided, less what was said of the same records before in this run."""
-        tallies = (self.present, self.absent, self.present_redone, self.absent_redone)
-        given = zip(*map(astuple, tallies), strict=True)
-        _, *first = (max(0, new + gone - back - again) for new, gone, back, again in given)
-        return Counts(0, *first)
 
 
 class Packed(Struct, frozen=True):
@@ -224,6 +217,7 @@ class Applier:
             await shores.ledger.unit(tx, self._sight.run_id, plan, unit)
             await failpoint("apply.noted")
         tally = Tally(
+            first=self._first(batch),
             touched=len(batch.touched),
             stale=len(batch.stale),
             conflicts=sum(len(s.decision.conflicts) for s in batch.settled),
@@ -248,7 +242,7 @@ class Applier:
             unit = Unit(unit_id, inserted, Counts(), Counts(), Counts())
             await shores.ledger.unit(tx, self._sight.run_id, plan, unit)
             await failpoint("load.noted")
-            tally = Tally()
+            tally = Tally(first=inserted)
             tally.add(unit)
             self._unanswered[unit_id] = tally
         return tally
@@ -282,7 +276,7 @@ class Applier:
         if tally is None:
             return False
         self._add(tally)
-        self._shores.watch.committed(self.plan, tally.outcomes(), tally.conflicts)
+        self._shores.watch.committed(self.plan, tally.first, tally.conflicts)
         await failpoint("apply.counted")
         return True
 
@@ -399,6 +393,16 @@ class Applier:
                 redone = unit.absent_redone if _was_absent(before) else unit.present_redone
                 redone.add(before.outcome)
         return unit
+
+    def _first(self, batch: Batch) -> Counts:
+        """Outcomes of the batch's records, but for those that this run has written already."""
+        found = Counts()
+        for settled in batch.settled:
+            before = batch.before.get(settled.key)
+            is_this_run = before is not None and before.run_id == self._sight.run_id
+            if not is_this_run or before is None or before.outcome not in APPLIED:
+                found.add(settled.decision.outcome)
+        return found
 
 
 def _was_absent(entry: Entry) -> bool:

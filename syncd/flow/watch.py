@@ -23,7 +23,7 @@ class Watch(Protocol):
         """A transaction stands: its outcomes, and how many columns it reported as conflicts.
 
         A record that is written twice in one run, for instance before and after its parent, is told
-        once.
+        once, with the first of its outcomes.
         """
 
 
