@@ -25,9 +25,10 @@ from benchmarks import machine
 from benchmarks.results import MIB, Limit
 from benchmarks.stage import BenchError, Stage, server_settings
 from syncd import embedded
+from syncd.config import LedgerConfig
 
 STARTS: Final = 10
-LEASE_TTL_S: Final = 3.0
+LEASE_TTL_S: Final = LedgerConfig().lease_ttl_s  # as it is by default
 _WAIT_S: Final = 60.0
 _DATABASE: Final = "bench_daemon"
 _CONFIG: Final = """
