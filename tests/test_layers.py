@@ -32,7 +32,9 @@ SUPPORT: Final = {
 }
 SHORES: Final = {"sources", "targets", "ledger", "inbox", "publish"}
 BELOW_APP: Final = (
-    SUPPORT | SHORES | {"systems", "reports", "pg", "planning", "site", "tenure", "vitals"}
+    SUPPORT
+    | SHORES
+    | {"systems", "reports", "pg", "planning", "site", "tenure", "thrift", "vitals"}
 )
 BELOW_CLI: Final = BELOW_APP | {
     "daemon",
@@ -93,6 +95,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "tenure": {"errors", "failpoints", "flow", "ledger", "logs", "meter"},
     "secrets": {"config", "errors", "visible"},
     "rotation": {"errors"},
+    "thrift": set(),
     "visible": set(),
     "schemas_path": {"errors"},
     "embedded": {"errors", "unprivileged"},

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 import anyio
+import anyio.to_thread
 
 from syncd import logs
 from syncd.config import Config
@@ -25,6 +26,7 @@ from syncd.flow.ports import Lease
 from syncd.ledger.claims import Claim, Ending, Origin
 from syncd.logs import Log
 from syncd.reports import Component, RunReport
+from syncd.thrift import give_back
 from syncd.vitals import PipelineFacts, Role
 
 _log = Log("syncd.daemon")
@@ -225,6 +227,7 @@ class PipelineLoop:
             failed = report.status == "failed"
             await finish("failed" if failed else "done", report.run_id, _reason(report))
             self._facts.run_ends(report.status)
+            await anyio.to_thread.run_sync(give_back)
             await self._see(bench)
             with suppress(SyncdError):  # told by ``_see``
                 await bench.see_standings()
