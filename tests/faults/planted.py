@@ -120,8 +120,7 @@ _MEMORY: Final = (
         "no_fence",
         "a batch does not look whether the lease is still its own",
         _LEDGER,
-        (("if await tx.connection.fetchval(self._sql(FENCE), lease.pipeline, lease.epoch) is "
-          "None:", "if False:"),),
+        (("if await tx.connection.fetchval(*fence) is None:", "if False:"),),
         ("tests/pipeline/test_two_instances.py",),
     ),
     Fault(
