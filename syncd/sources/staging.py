@@ -11,12 +11,11 @@ others are read from the staging tables by the reader for PostgreSQL, digests an
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from hashlib import blake2b
 from typing import Final
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import Struct
 
 from syncd.config import Staging
@@ -38,6 +37,7 @@ _UNHURRIED: Final = """
 SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0
 """
 _CONTENT_BYTES: Final = 16
+_PIECES_AHEAD: Final = 2  # of a few megabytes each
 
 
 class Look(Struct, frozen=True):
@@ -199,14 +199,7 @@ class StagingSource:
             await connection.execute(f"LOCK TABLE {schema.book} IN SHARE ROW EXCLUSIVE MODE")
             filled = await schema.filled(connection)
             stale = [name for name in look.shapes if not _same(look, filled.get(name), name)]
-            copied = []
-            for name in stale:
-                before, filled[name] = filled.get(name), await self._fill(connection, look, name)
-                if before is not None and before.digest == filled[name].digest:
-                    await schema.drop_next(connection, name)
-                else:
-                    await schema.finish_next(connection, name)
-                    copied.append(name)
+            copied = await self._fill_all(connection, look, stale, filled)
             if stale:
                 await self._assert_same_dump(look.dump)
             await schema.swap(connection, copied)
@@ -216,25 +209,45 @@ class StagingSource:
             lookups = await schema.lookup_contents(connection)
         return Staged(look.dump, filled, frozenset(stale), frozenset(copied), lookups)
 
-    async def _fill(self, connection: Connection, look: Look, name: str) -> Filled:
+    async def _fill_all(
+        self, connection: Connection, look: Look, names: Sequence[str], filled: dict[str, Filled]
+    ) -> list[str]:
+        """Note in ``filled`` what each table holds now; those that take the places of old ones.
+
+        One after the other; while one is finished here, the source is at work on the next.
+        """
+        copied = []
+        flows = [_Flow(self._upstream, self._queries[name]) for name in names]
+        with ExitStack() as streams:
+            for flow in flows:
+                streams.callback(flow.close)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_pump, flows)
+                    for name, flow in zip(names, flows, strict=True):
+                        before = filled.get(name)
+                        filled[name] = await self._fill(connection, look, name, flow)
+                        if before is not None and before.digest == filled[name].digest:
+                            await self._schema.drop_next(connection, name)
+                        else:
+                            await self._schema.finish_next(connection, name)
+                            copied.append(name)
+            except BaseExceptionGroup as group:
+                raise (foremost(group) or group) from None
+        return copied
+
+    async def _fill(self, connection: Connection, look: Look, name: str, flow: "_Flow") -> Filled:
         """Copy what a query gives into a new table: all of its rows, that is proved."""
         shape = look.shapes[name]
         following = await self._schema.create_next(connection, name, shape)
-        send, receive = anyio.create_memory_object_stream[bytes](0)
-        flow = _Flow(self._upstream, self._queries[name], send, receive)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(flow.pump)
-                with translate(f"staging table {name}: copying", reading=True):
-                    tag = await connection.copy_to_table(
-                        following,
-                        schema_name=self._config.schema,
-                        columns=[*shape],
-                        source=flow.pieces(),
-                        timeout=self._config.timeout_s,
-                    )
-        except BaseExceptionGroup as group:
-            raise (foremost(group) or group) from None
+        with translate(f"staging table {name}: copying", reading=True):
+            tag = await connection.copy_to_table(
+                following,
+                schema_name=self._config.schema,
+                columns=[*shape],
+                source=flow.pieces(),
+                timeout=self._config.timeout_s,
+            )
         if tag != f"COPY {flow.rows}":
             raise SourceError(f"staging table {name}: not all rows came; nothing was staged")
         columns = [f"{column} {found.type.kind}" for column, found in shape.items()]
@@ -313,30 +326,29 @@ class StagingSource:
 
 
 class _Flow:
-    """From a source that pushes to a copy that pulls; one piece is in flight."""
+    """From a source that pushes to a copy that pulls; few pieces are in flight."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        query: str,
-        send: MemoryObjectSendStream[bytes],
-        receive: MemoryObjectReceiveStream[bytes],
-    ) -> None:
+    def __init__(self, upstream: Upstream, query: str) -> None:
         self.rows = 0
         self.content = blake2b(digest_size=_CONTENT_BYTES)
         self._upstream = upstream
         self._query = query
-        self._send = send
-        self._receive = receive
+        self._send, self._receive = anyio.create_memory_object_stream[bytes](_PIECES_AHEAD)
         self._error: SyncdError | None = None
 
-    async def pump(self) -> None:
-        """Read the query to its end; an error is handed to the copy, which then gives up."""
+    def close(self) -> None:
+        """Let go of what was not taken; may be called twice."""
+        self._send.close()
+        self._receive.close()
+
+    async def pump(self) -> bool:
+        """Read the query to its end; an error is handed to the copy, which then gives up: False."""
         async with self._send:
             try:
                 self.rows = await self._upstream.stream(self._query, self._send.send)
             except SyncdError as error:
                 self._error = error
+        return self._error is None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """What came, in order. Raises the error of the source."""
@@ -346,6 +358,12 @@ class _Flow:
                 yield piece
         if self._error is not None:
             raise self._error
+
+
+async def _pump(flows: Sequence[_Flow]) -> None:
+    for flow in flows:
+        if not await flow.pump():
+            return
 
 
 class _StagedSnapshot:
