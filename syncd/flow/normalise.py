@@ -28,7 +28,16 @@ from syncd.flow.decode import DecodeError, decode
 from syncd.flow.model import MISSING, ColumnType, Issue, Kind, Row, Severity, Value
 from syncd.flow.parsers import glance_of, parser_of, zone_of
 
-__all__ = ["BadValue", "Dialect", "Normaliser", "from_python", "parse_type", "to_python"]
+__all__ = [
+    "BadValue",
+    "Dialect",
+    "Normaliser",
+    "from_object",
+    "from_python",
+    "parse_type",
+    "to_object",
+    "to_python",
+]
 
 Read: TypeAlias = Callable[[Any], bytes | None]
 
@@ -269,7 +278,8 @@ def _rows(type_: ColumnType) -> Read:
     first = [at for name in type_.order for at, known in enumerate(fields) if known == name]
 
     def one(row: object) -> tuple[bytes | None, ...]:
-        if not isinstance(row, Mapping):
+        # Asked for first because the abstract class is slow to answer.
+        if type(row) is not dict and not isinstance(row, Mapping):
             raise BadValue("not_rows")
         if not fields.keys() >= row.keys():
             raise BadValue("unknown_field")
@@ -457,12 +467,25 @@ def to_python(type: ColumnType, value: Value) -> object:  # noqa: A002 - the wor
     """
     if value is None or value is MISSING:
         return value
-    return _OBJECTS[type.kind](value)
+    return to_object(type)(value)
+
+
+def to_object(type: ColumnType) -> Callable[[bytes], object]:  # noqa: A002 - the word for it.
+    """``to_python`` for values of one type that are neither NULL nor MISSING."""
+    return _OBJECTS[type.kind]
 
 
 def from_python(type: ColumnType, value: object) -> Value:  # noqa: A002 - the word for it.
     """The canonical value of an object, by the rules of Dialect.PYTHON. Raises BadValue."""
     if value is None or value is MISSING:
         return value
-    read = _reader(type, Dialect.PYTHON)
-    return read(value) if read else None
+    return from_object(type)(value)
+
+
+def from_object(type: ColumnType) -> Read:  # noqa: A002 - the word for it.
+    """``from_python`` for objects of one type that are neither None nor MISSING."""
+    return _reader(type, Dialect.PYTHON) or _nothing
+
+
+def _nothing(_value: object) -> None:
+    return None

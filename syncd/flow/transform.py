@@ -6,12 +6,12 @@ it may hand over a ``date`` or its text alike.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from syncd.flow.model import MISSING, Draft, Issue, Plan, Row, Severity, Value
-from syncd.flow.normalise import BadValue, from_python, to_python
+from syncd.flow.normalise import BadValue, from_object, to_object
 
 T = TypeVar("T")
 
@@ -54,6 +54,9 @@ class Drafter:
         self._transform = transform
         positions = {column.name: at for at, column in enumerate(plan.columns)}
         self._order = () if transform else tuple(positions[column.name] for column in plan.drafted)
+        self._objects = tuple((column.name, to_object(column.type)) for column in plan.columns)
+        self._values = tuple((column.into, from_object(column.type)) for column in plan.drafted)
+        self._known = frozenset(column.into for column in plan.drafted)
         self._same_order = self._order == tuple(range(len(plan.columns)))
 
     @property
@@ -70,8 +73,8 @@ class Drafter:
         if self._transform is None:
             return Draft(row if self._same_order else tuple([row[at] for at in self._order]))
         record = {
-            column.name: to_python(column.type, value)
-            for column, value in zip(self._plan.columns, row, strict=True)
+            name: value if value is None or value is MISSING else read(value)
+            for (name, read), value in zip(self._objects, row, strict=True)
         }
         transform = self._transform
         answer = foreign(lambda: transform(record))
@@ -92,15 +95,14 @@ class Drafter:
         """The transform's values in canonical form, in drafted order."""
         found = list(issues)
         drafted: list[Value] = []
-        for column in self._plan.drafted:
+        for name, read in self._values:
+            value: Any = values.get(name, MISSING)
             try:
-                value = values.get(column.into, MISSING)
-                drafted.append(MISSING if value is MISSING else from_python(column.type, value))
+                drafted.append(value if value is None or value is MISSING else read(value))
             except BadValue as error:
                 drafted.append(MISSING)
-                found.append(Issue(Severity.ERROR, error.code, column.into))
-        known = {column.into for column in self._plan.drafted}
-        unknown = sorted(str(name) for name in values if name not in known)
+                found.append(Issue(Severity.ERROR, error.code, name))
+        unknown = sorted(str(name) for name in values if name not in self._known)
         found.extend(Issue(Severity.ERROR, "unknown_column", name) for name in unknown)
         moved = any(
             drafted[to] != row[at]

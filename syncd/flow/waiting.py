@@ -11,15 +11,19 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from syncd.flow.keys import KeyIssue, encode_key
-from syncd.flow.model import MISSING, Parent, Plan, Read, Row
+from syncd.flow.model import MISSING, Kind, Parent, Plan, Read, Row
 from syncd.flow.ports import Ledger, Tx
 
 
 class Edge(Struct, frozen=True):
-    """One parent with columns: ``at`` are their places in the row, ``drafted`` in the draft."""
+    """One parent with columns: ``at`` are their places in the row, ``drafted`` in the draft.
+
+    ``kinds`` are those of the parent's key.
+    """
 
     parent: Parent
     plan: Plan
+    kinds: tuple[Kind, ...]
     at: tuple[int, ...]
     drafted: tuple[int, ...]
 
@@ -54,6 +58,7 @@ class Parents:
             Edge(
                 parent,
                 plans[parent.entity],
+                plans[parent.entity].key_types,
                 tuple(names[column] for column in parent.columns),
                 tuple(drafted[column] for column in parent.columns if column in drafted),
             )
@@ -122,6 +127,6 @@ def _parent_key(edge: Edge, row: Row) -> bytes:
     if any(part is None or part is MISSING for part in parts):
         return b""
     try:
-        return encode_key(edge.plan.key_types, parts)
+        return encode_key(edge.kinds, parts)
     except KeyIssue:
         return b"\xff\xff"
