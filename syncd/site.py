@@ -18,10 +18,11 @@ from syncd.errors import ConfigError, DriftError, PermanentError, SourceError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Plan, Shape
 from syncd.flow.order import waves
-from syncd.flow.ports import Source
+from syncd.flow.ports import Lease, Source
 from syncd.flow.transform import Drafter
 from syncd.ledger.audit import Audit
 from syncd.ledger.claims import Claims, Pauses
+from syncd.ledger.lineage import has_another_history
 from syncd.ledger.listings import Listings
 from syncd.ledger.migrations import pending
 from syncd.ledger.postgres import PostgresLedger
@@ -236,6 +237,10 @@ class Site:
             await self.runs.setting(_HASH_KEY, token_bytes(_HASH_KEY_BYTES))
         proof = Hasher(await self._hash_key()).proof()
         await self.runs.setting(_HASH_KEY_PROOF, proof)
+
+    async def has_another_history(self, lease: Lease) -> bool:
+        """Whether the target's server writes another history than the last time (``lineage``)."""
+        return await has_another_history(self.connections, self.config.ledger.schema, lease)
 
     async def assert_ledger(self) -> None:
         """Raise ConfigError when the ledger is not there or not up to date."""

@@ -4,7 +4,6 @@ Only the database's clock says when it runs out, and no session lock is used (ca
 cannot renew it in time stops by itself; the fence in every transaction is what makes that safe.
 """
 
-import time
 from typing import Final
 
 import anyio
@@ -66,20 +65,20 @@ class Tenure:
 
     async def keep(self, lease: Lease) -> None:
         """Renew until cancelled; FencedError ends everything beside it."""
-        renewed_s = asked_s = time.monotonic()
+        renewed_s = asked_s = anyio.current_time()
         while True:
             # The server counts from when it was asked, not from when its answer came.
-            await anyio.sleep(max(0.0, asked_s + self.ttl_s / _HEARTBEATS - time.monotonic()))
-            asked_s = time.monotonic()
+            await anyio.sleep(max(0.0, asked_s + self.ttl_s / _HEARTBEATS - anyio.current_time()))
+            asked_s = anyio.current_time()
             try:
                 await failpoint("lease.heartbeat")
                 await self._runs.keep(lease, self.ttl_s)
-                renewed_s = time.monotonic()
+                renewed_s = asked_s
                 await failpoint("lease.kept")
             except FencedError:
                 raise
             except SyncdError as error:
-                if time.monotonic() - renewed_s > self.ttl_s:
+                if anyio.current_time() - renewed_s > self.ttl_s:
                     raise FencedError(
                         f"pipeline {lease.pipeline}: the lease could not be renewed in time"
                     ) from error

@@ -147,13 +147,17 @@ class Applier:
         except RowError:
             return False
 
-    async def ask_again(self) -> None:
-        """Let records that wait be looked at, in whichever run they are met again."""
+    async def ready(self, reads: Sequence[Read]) -> list[Read]:
+        """Those of ``reads`` that lack no parent."""
+        return await self._shores.retry(lambda: self._decider.ready(reads))
+
+    async def ask_again(self, keys: Sequence[bytes]) -> None:
+        """Let these records be looked at, in whichever run they are met again."""
         shores = self._shores
 
         async def ask() -> None:
             async with shores.ledger.begin(shores.lease) as tx:
-                await shores.ledger.ask_again(tx, self.plan)
+                await shores.ledger.ask_again(tx, self.plan, keys)
 
         await shores.retry(ask)
 

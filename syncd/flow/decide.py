@@ -145,6 +145,12 @@ class Decider:
             await self._merge(tx, batch, changed)
         return batch
 
+    async def ready(self, reads: Sequence[Read]) -> list[Read]:
+        """Those of ``reads`` that lack no parent as the ledger stands."""
+        async with self._ledger.look() as tx:
+            landed = await self.parents.landed(tx, self._ledger, reads)
+        return [read for read in reads if not self.parents.missing(read, landed).hard]
+
     async def decide_removal(self, tx: Tx, keys: Sequence[bytes]) -> Batch:
         """Judge records that the source provably lacks."""
         batch = Batch(await self._ledger.lock(tx, self.plan, keys))

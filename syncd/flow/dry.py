@@ -55,8 +55,13 @@ class DryApplier:
         """Never, since nothing is packed."""
         return not packed
 
-    async def ask_again(self) -> None:
+    async def ready(self, reads: Sequence[Read]) -> list[Read]:
+        """Those of ``reads`` that lack no parent, or would lack none."""
+        return await self._decider.ready(reads)
+
+    async def ask_again(self, keys: Sequence[bytes]) -> None:
         """Nothing: the ledger stays as it is."""
+        del keys
 
     async def remove(self, keys: Sequence[bytes]) -> None:
         """Decide about absences."""

@@ -37,6 +37,7 @@ Pack = Callable[[Sequence[Read]], Packed | None]
 Load = Callable[[Sequence[Packed]], Awaitable[bool]]
 LedgerScan = Callable[[Emit, Span], Awaitable[int]]
 Advance = Callable[[int], None]
+Ready = Callable[[Sequence[Read]], Awaitable[list[Read]]]
 
 
 class _Lot(Struct):
@@ -103,6 +104,8 @@ class EntityPass:
         self.suspects = 0
         self.gone = 0
         self.remembered = 0
+        self.asked: set[bytes] = set()  # to be looked at though they are equal
+        self.unmet: set[bytes] = set()  # of those that were released, not looked at yet
         self._snapshot = snapshot
         self._batch_rows = batch_rows
         self._writers = writers
@@ -162,12 +165,16 @@ class EntityPass:
         """Survey, fetch the suspects and apply them; collect the absentees.
 
         The spans are surveyed side by side, each on connections of its own. ``released`` are keys
-        that are to be looked at even if they are found equal.
+        that are to be looked at even if they are found equal: ``asked`` and ``unmet`` afterwards.
         """
+        self.asked, self.unmet = set(released), set(released)
+
+        async def store(reads: Sequence[Read]) -> None:
+            await apply(reads)
+            self.unmet.difference_update([read.key for read in reads])
 
         async def produce(send: ObjectSendStream[list[Read]]) -> None:
             waiting: list[bytes] = []
-            asked = set(released)
             turn = anyio.Lock()  # one finding at a time, whichever survey it comes from
 
             async def flush(least: int) -> None:
@@ -180,8 +187,8 @@ class EntityPass:
                 async with turn:
                     self._miss(finding.absentees)
                     waiting.extend(finding.suspects)
-                    if asked:
-                        asked.difference_update(finding.absentees, finding.suspects)
+                    if self.asked:
+                        self.asked.difference_update(finding.absentees, finding.suspects)
                     advance(finding.equal + len(finding.suspects))
                     await failpoint("survey.step")
                     await flush(self._batch_rows)
@@ -201,11 +208,9 @@ class EntityPass:
                     tasks.start_soon(survey_span, span)
             self.absent.sort()
             await failpoint("survey.done")
-            self.equal -= len(asked)
-            waiting.extend(sorted(asked))
             await flush(1)
 
-        await self._spread(produce, apply)
+        await self._spread(produce, store if released else apply)
 
     async def look_again(self, keys: Sequence[bytes], apply: Apply) -> None:
         """Fetch and apply these once more; they were counted before."""
@@ -216,14 +221,18 @@ class EntityPass:
                 await failpoint("look.fetched")
                 await apply(reads)
 
-    async def look_late(self, keys: Sequence[bytes], apply: Apply) -> None:
-        """Fetch and apply these after all; they were counted as equal."""
+    async def look_late(self, ready: Ready, apply: Apply) -> None:
+        """Fetch those ``asked`` for, and apply those that are ready, though they were equal."""
+        keys = sorted(self.asked)
+        self.asked = set()
         for at in range(0, len(keys), self._batch_rows):
             reads = await self._snapshot.fetch(self.plan, keys[at : at + self._batch_rows])
-            self.equal -= len(reads)
-            self.suspects += len(reads)
-            if reads:
-                await apply(reads)
+            self.unmet.difference_update([read.key for read in reads])
+            some = await ready(reads)
+            self.equal -= len(some)
+            self.suspects += len(some)
+            if some:
+                await apply(some)
 
     def evidence(self) -> Evidence:
         """What this complete read says about absences."""

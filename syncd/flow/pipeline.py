@@ -270,6 +270,7 @@ class Pass:
                 advance,
                 released,
             )
+            await self._look_late(running)
 
     async def _is_same_content(self, entity: Entity) -> bool:
         """Whether the source holds, byte for byte, what was applied without a remainder."""
@@ -334,9 +335,10 @@ class Pass:
         if self._of_parents(running) == running.parents_before:
             tally.waiting = []
         else:
-            decided = set(tally.waiting)
-            late = [key for key in await self._released(running) if key not in decided]
-            await running.read.look_late(late, running.applier.apply)
+            read = running.read
+            read.asked = {*await self._released(running)}.difference(tally.waiting)
+            read.unmet = {*read.asked}
+            await self._look_late(running)
         for _ in range(_LOOKS_MAX):
             keys = sorted({*tally.again, *tally.waiting})
             tally.again, tally.waiting = [], []
@@ -347,6 +349,14 @@ class Pass:
             if len({*tally.again, *tally.waiting}) >= len(keys):
                 return
 
+    async def _look_late(self, running: _Running) -> None:
+        """Look at who waited and was released; who is not there to be seen is asked again."""
+        read, applier = running.read, running.applier
+        await read.look_late(applier.ready, applier.apply)
+        if read.unmet:
+            await applier.ask_again(sorted(read.unmet))
+            read.unmet = set()
+
     async def _released(self, running: _Running) -> list[bytes]:
         """Records that stand aside for want of a parent, once one may have come."""
         entity = running.entity
@@ -355,10 +365,7 @@ class Pass:
         if not parents:
             return []
         since = entity.completed_run
-        found = await shores.retry(lambda: ledger.released(plan, parents, since))
-        if found:
-            await running.applier.ask_again()
-        return found
+        return await shores.retry(lambda: ledger.released(plan, parents, since))
 
     def _of_parents(self, running: _Running) -> int:
         """How many records of an entity's parents may have landed in this pass so far."""

@@ -274,8 +274,8 @@ class Ledger(Protocol):
         may have become live, or if no such run is known (0).
         """
 
-    async def ask_again(self, tx: Tx, plan: Plan) -> None:
-        """Forget the digests of all that wait: they are looked at in whichever run is next."""
+    async def ask_again(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> None:
+        """Forget the digests of these: they are looked at by whichever run meets them next."""
 
     def look(self) -> AbstractAsyncContextManager[Tx]:
         """A read-only transaction in which nothing is locked."""

@@ -17,7 +17,6 @@ from syncd.flow.keys import display_key
 from syncd.flow.model import Counts, Plan, Shape
 from syncd.flow.pipeline import Ended, Entity, Ground, Pass, foremost
 from syncd.flow.ports import Decisions, Lease, Noting, Snapshot, Source, Unit
-from syncd.ledger.lineage import has_another_history
 from syncd.ledger.reviews import Decided
 from syncd.ledger.runs import Closing, Pinned, Started
 from syncd.logs import Log
@@ -128,9 +127,7 @@ class Runner:
     async def _see_history(self, lease: Lease) -> None:
         """Tell of a target that may have lost its last commits; this run finds what they were."""
         site = self._site
-        if await site.retry(
-            lambda: has_another_history(site.connections, site.config.ledger.schema, lease)
-        ):
+        if await site.retry(lambda: site.has_another_history(lease)):
             _log.warning("target_rewound")
 
     async def _decided(self, prepared: Prepared) -> Sequence[Decided]:

@@ -152,7 +152,7 @@ ORDER BY key
 _NOT_LANDED: Final = ["seen", *sorted(outcome.value for outcome in NOT_LANDED)]
 _ASK_AGAIN = f"""
 UPDATE syncd_fingerprint SET digest = 0
-WHERE entity_id = $1 AND {ASIDE} AND outcome = 'waiting'
+WHERE entity_id = $1 AND {ASIDE} AND key = ANY($2::bytea[])
 """
 BLOCK_BYTES: Final = 256 * 1024
 _WENT_BACK: Final = "an entry would go back to an earlier position of the source"  # I5
@@ -228,10 +228,10 @@ class PostgresLedger:
                 )
         return [row["key"] for row in rows]
 
-    async def ask_again(self, tx: Tx, plan: Plan) -> None:
-        """Forget the digests of all that wait."""
+    async def ask_again(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> None:
+        """Forget the digests of those that stand aside."""
         connection, _ = _of(tx)
-        await connection.execute(self._sql(_ASK_AGAIN), plan.entity_id)
+        await connection.execute(self._sql(_ASK_AGAIN), plan.entity_id, keys)
 
     async def scan(self, plan: Plan, digest_epoch: int, emit: Emit, within: Span = WHOLE) -> int:
         """Push (key, digest) of every entry that the source had when last looked at."""

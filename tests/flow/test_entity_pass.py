@@ -219,25 +219,22 @@ async def test_a_night_fetches_suspects_and_notes_absentees() -> None:
 
 
 async def test_what_was_released_is_looked_at_though_it_is_equal() -> None:
-    """Once, after the survey; what is suspected already, or absent, needs no more."""
-    source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma"))
-    before = rows(_1=b"Ada", _2=b"old", _3=b"Eve", _4=b"Uma", _9=b"Gus")
+    """Once it is ready; what is suspected already needs no more, and the absent are not met."""
+    source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma", _5=b"Ina"), gone=["5"])
+    before = rows(_1=b"Ada", _2=b"old", _3=b"Eve", _4=b"Uma", _5=b"Ina", _9=b"Gus")
     read, applied = pass_over(source, batch_rows=1), Applied()
-    asked = keys("2", "3", "4", "9")
+
+    async def ready(reads: Sequence[Read]) -> list[Read]:
+        return [one for one in reads if one.key != key("3")]
+
+    asked = keys("2", "3", "4", "5", "9")
     await read.bring([WHOLE], ledger_of(before), applied.apply, applied.advanced.append, asked)
-    assert applied.batches == [keys("2"), keys("3"), keys("4")]
-    assert read.absent == keys("9")
-    assert (read.source_rows, read.equal, read.suspects) == (4, 1, 3)
-
-
-async def test_a_late_look_takes_back_what_was_equal() -> None:
-    """In batches; what has gone meanwhile was equal when it was seen, and stays so."""
-    source = Source(rows(_1=b"Ada", _2=b"Ida", _3=b"Eve", _4=b"Uma"), gone=["3", "4"])
-    read, applied = pass_over(source, batch_rows=2), Applied()
-    read.equal = 4
-    await read.look_late(keys("1", "2", "3", "4"), applied.apply)
-    assert applied.batches == [keys("1", "2")]
-    assert (read.equal, read.suspects, read.gone) == (2, 2, 0)
+    assert applied.batches == [keys("2")]
+    assert (read.asked, read.unmet) == ({*keys("3", "4", "5")}, {*keys("3", "4", "5", "9")})
+    await read.look_late(ready, applied.apply)
+    assert applied.batches == [keys("2"), keys("4")]
+    assert (read.asked, read.unmet) == (set(), {*keys("5", "9")})
+    assert (read.source_rows, read.equal, read.suspects, read.gone) == (5, 3, 2, 0)
 
 
 async def test_spans_are_surveyed_side_by_side_and_counted_together() -> None:

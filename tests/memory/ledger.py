@@ -57,11 +57,11 @@ class MemoryLedger:
             return []
         return _waiting(state.entries.get(plan.entity_id, {}))
 
-    async def ask_again(self, tx: Tx, plan: Plan) -> None:
-        """Digests of 0 for all that wait."""
+    async def ask_again(self, tx: Tx, plan: Plan, keys: Sequence[bytes]) -> None:
+        """Digests of 0 for those that stand aside."""
         await self._store.point("ledger.ask_again")
         table = of(tx).entries(plan.entity_id)
-        asked = _waiting(table)
+        asked = [key for key in sorted(keys) if key in table and is_aside(table[key])]
         await self._store.lock(of(tx), [(plan.entity_id, key) for key in asked])
         for key in asked:
             table[key] = replace(table[key], digest=0)

@@ -12,7 +12,7 @@ from syncd.config import Config
 from syncd.errors import LockedError, RowError, SourceError
 from syncd.flow.fingerprint import Hasher
 from syncd.flow.model import Decision, Plan, Read, Row
-from syncd.flow.ports import WHOLE, Emit, EmitReads, Snapshot, Source, Span, Tell, Tx
+from syncd.flow.ports import WHOLE, Emit, EmitReads, Lease, Snapshot, Source, Span, Tell, Tx
 from syncd.retry import with_backoff
 from syncd.site import Site
 from tests.memory.ledger import MemoryLedger, blocks, record
@@ -202,6 +202,11 @@ class SimSite(Site):
 
     async def assert_ledger(self) -> None:
         """It is there."""
+
+    async def has_another_history(self, lease: Lease) -> bool:
+        """There is one server, and it loses nothing."""
+        del lease
+        return False
 
     def source(self, hasher: Hasher, *, sequence: int) -> Source:
         """The next look at the source."""
