@@ -484,8 +484,6 @@ def from_python(type: ColumnType, value: object) -> Value:  # noqa: A002 - the w
 
 def from_object(type: ColumnType) -> Read:  # noqa: A002 - the word for it.
     """``from_python`` for objects of one type that are neither None nor MISSING."""
-    return _reader(type, Dialect.PYTHON) or _nothing
-
-
-def _nothing(_value: object) -> None:
-    return None
+    read = _reader(type, Dialect.PYTHON)
+    assert read is not None  # an object is never canonical text already
+    return read
