@@ -172,9 +172,12 @@ class StagingSource:
     def _content(self, dump: Dump, name: str, shape: Shape) -> str:
         if not dump.identity:
             return ""
-        key = self._config.tables[name].key
+        return _digest(dump.identity, self._queries[name], *self._form(name, shape))
+
+    def _form(self, name: str, shape: Shape) -> list[str]:
+        """The key and the columns of a staging table."""
         columns = [f"{column} {found.type.kind}" for column, found in shape.items()]
-        return _digest(dump.identity, self._queries[name], *key, "", *columns)
+        return [*self._config.tables[name].key, "", *columns]
 
     def _used(self, entity: str) -> tuple[str, ...]:
         """The staging tables that an entity's query names."""
@@ -250,8 +253,7 @@ class StagingSource:
             )
         if tag != f"COPY {flow.rows}":
             raise SourceError(f"staging table {name}: not all rows came; nothing was staged")
-        columns = [f"{column} {found.type.kind}" for column, found in shape.items()]
-        digest = _digest(flow.content.hexdigest(), *self._config.tables[name].key, "", *columns)
+        digest = _digest(flow.content.hexdigest(), *self._form(name, shape))
         return Filled(look.contents[name], flow.rows, digest)
 
     async def _assert_same_dump(self, before: Dump) -> None:

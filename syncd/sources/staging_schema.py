@@ -71,11 +71,6 @@ _CONTENT: Final = """
 SELECT count(*)::text || ':' || coalesce(sum(hash_record_extended(ROW({}), 0)::numeric), 0)::text
 FROM {}
 """
-# As `_CONTENT`, of whole rows of any table.
-_WHOLE_CONTENT: Final = """
-SELECT count(*)::text || ':' || coalesce(sum(hash_record_extended(t, 0)::numeric), 0)::text
-FROM {} t
-"""
 _EXPLAIN: Final = "EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT * FROM {}"
 _SIZE: Final = "SELECT pg_relation_size(to_regclass($1))"
 _OUTSIDE_BYTES_MAX: Final = 16 * 1024 * 1024  # of a table that is hashed in well under 0.1 s
@@ -241,7 +236,7 @@ class StagingSchema:
         transaction must be one that is taken back.
         """
         explained = await connection.fetchval(_EXPLAIN.format(query))
-        places = sorted(_relations(msgspec.json.decode(explained)))
+        places = sorted(set(_relations(msgspec.json.decode(explained))))
         contents = []
         for schema, name in places:
             if schema == self._schema:
@@ -249,7 +244,7 @@ class StagingSchema:
             table = f"{ident(schema)}.{ident(name)}"
             if await connection.fetchval(_SIZE, table) > _OUTSIDE_BYTES_MAX:
                 return None
-            content = await connection.fetchval(_WHOLE_CONTENT.format(table))
+            content = await connection.fetchval(_CONTENT.format("t.*", f"{table} t"))
             contents.append(f"{table} {content}")
         return "; ".join(contents)
 
