@@ -134,6 +134,7 @@ class _Running:
             entity.forced,
         )
         self.entity = entity
+        self.parents = parents
         self.applier: Applier | DryApplier = (
             Applier(decider, shores)
             if ground.dry_samples is None
@@ -169,7 +170,6 @@ class Pass:
         plans: Mapping[str, Plan],
     ) -> None:
         self._ground = ground
-        self._plans = plans
         parents = {p.entity for e in entities.values() for p in e.plan.parents if p.columns}
         planned: dict[str, set[bytes]] = {name: set() for name in parents}
         turns = anyio.Semaphore(ground.writers)  # shared: as many transactions as configured
@@ -361,7 +361,7 @@ class Pass:
         """Records that stand aside for want of a parent, once one may have come."""
         entity = running.entity
         plan, ledger, shores = entity.plan, self._ground.shores.ledger, self._ground.shores
-        parents = [self._plans[p.entity].entity_id for p in plan.parents if p.columns]
+        parents = [edge.plan.entity_id for edge in running.parents.edges]
         if not parents:
             return []
         since = entity.completed_run
@@ -369,7 +369,7 @@ class Pass:
 
     def _of_parents(self, running: _Running) -> int:
         """How many records of an entity's parents may have landed in this pass so far."""
-        named = {parent.entity for parent in running.entity.plan.parents if parent.columns}
+        named = {edge.parent.entity for edge in running.parents.edges}
         parents = [one.applier.tally for one in self._in_order() if one.entity.plan.name in named]
         return sum(tally.present.landed() for tally in parents)
 
